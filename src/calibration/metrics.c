@@ -1,0 +1,218 @@
+/* metrics.c - differences between outputs; exact binomial intervals. */
+#include "calibration/metrics.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- kinds ---- */
+
+oxp_output_kind oxp_output_kind_of(const oxp_graph *graph, uint32_t value)
+{
+    const oxp_graph_node *n = graph->values[value].producer;
+    for (int steps = 0; n && steps < 4; steps++) {
+        if (strcmp(n->type, "Softmax") == 0)
+            return OXP_KIND_PROBABILITIES;
+        if (strcmp(n->type, "LogSoftmax") == 0)
+            return OXP_KIND_LOG_PROBABILITIES;
+        if (strcmp(n->type, "Sigmoid") == 0)
+            return OXP_KIND_BERNOULLI;
+        if (strcmp(n->type, "Gemm") == 0)
+            return OXP_KIND_LOGITS;
+        if (strcmp(n->type, "MatMul") == 0)
+            return graph->values[value].declared.rank == 2 ? OXP_KIND_LOGITS : OXP_KIND_GAUSSIAN;
+        if (strcmp(n->type, "Identity") != 0 && strcmp(n->type, "Add") != 0)
+            break;
+        const oxp_graph_node *next = NULL;
+        for (size_t i = 0; i < n->input_count && !next; i++)
+            if (n->inputs[i] != OXP_NO_VALUE)
+                next = graph->values[n->inputs[i]].kind == OXP_VALUE_NODE ? graph->values[n->inputs[i]].producer : NULL;
+        n = next;
+    }
+    return OXP_KIND_GAUSSIAN;
+}
+
+/* ---- differences ---- */
+
+static size_t argmax(const oxp_tensor *t, size_t start, size_t n)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < n; i++)
+        if (oxp_tensor_real(t, start + i) > oxp_tensor_real(t, start + best))
+            best = i;
+    return best;
+}
+
+/* log p_i of a row: log_softmax for logits, log(max(p, 1e-30)) for probabilities. */
+static double log_normaliser(oxp_output_kind kind, const oxp_tensor *t, size_t start, size_t n)
+{
+    if (kind != OXP_KIND_LOGITS)
+        return 0;
+    double most = -INFINITY, sum = 0;
+    for (size_t i = 0; i < n; i++)
+        most = fmax(most, oxp_tensor_real(t, start + i));
+    for (size_t i = 0; i < n; i++)
+        sum += exp(oxp_tensor_real(t, start + i) - most);
+    return most + log(sum);
+}
+
+static double log_probability(oxp_output_kind kind, double value, double normaliser)
+{
+    if (kind == OXP_KIND_PROBABILITIES)
+        return log(fmax(value, 1e-30));
+    return kind == OXP_KIND_LOGITS ? value - normaliser : value;
+}
+
+static double row_kl(oxp_output_kind kind, const oxp_tensor *a, const oxp_tensor *b, size_t start, size_t n)
+{
+    double za = log_normaliser(kind, a, start, n), zb = log_normaliser(kind, b, start, n), sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        double la = log_probability(kind, oxp_tensor_real(a, start + i), za);
+        double lb = log_probability(kind, oxp_tensor_real(b, start + i), zb);
+        sum += exp(la) * (la - lb);
+    }
+    return sum;
+}
+
+static bool is_categorical(oxp_output_kind kind)
+{
+    return kind == OXP_KIND_LOGITS || kind == OXP_KIND_PROBABILITIES || kind == OXP_KIND_LOG_PROBABILITIES;
+}
+
+static void compare_rows(oxp_difference *d, oxp_output_kind kind, const oxp_tensor *a, const oxp_tensor *b,
+                         const int64_t *labels, size_t label_count)
+{
+    size_t width = a->rank > 0 ? (size_t)a->dims[a->rank - 1] : 0;
+    if (width < 2)
+        return;
+    for (size_t row = 0; row < a->count / width; row++) {
+        size_t ca = argmax(a, row * width, width), cb = argmax(b, row * width, width);
+        d->rows++;
+        d->agree += ca == cb;
+        d->kl += row_kl(kind, a, b, row * width, width);
+        if (!labels || row >= label_count)
+            continue;
+        bool right_a = (int64_t)ca == labels[row], right_b = (int64_t)cb == labels[row];
+        d->labelled++;
+        d->correct_a += right_a;
+        d->correct_b += right_b;
+        d->only_a += right_a && !right_b;
+        d->only_b += right_b && !right_a;
+    }
+}
+
+void oxp_difference_of(oxp_difference *out, oxp_output_kind kind, const oxp_tensor *a, const oxp_tensor *b,
+                       const int64_t *labels, size_t label_count)
+{
+    *out = (oxp_difference){.elements = a->count};
+    if (!oxp_dtype_is_float(a->dtype) || a->count != b->count)
+        return;
+    for (size_t i = 0; i < a->count; i++) {
+        double x = oxp_tensor_real(a, i), y = oxp_tensor_real(b, i);
+        if (!isfinite(x) || !isfinite(y)) { /* a mask that both hold is no difference */
+            out->nonfinite += !(x == y || (isnan(x) && isnan(y)));
+            continue;
+        }
+        double e = x - y;
+        out->signal += x * x;
+        out->noise += e * e;
+        out->dot += x * y;
+        out->other += y * y;
+        out->max_abs = fmax(out->max_abs, fabs(e));
+    }
+    if (is_categorical(kind))
+        compare_rows(out, kind, a, b, labels, label_count);
+}
+
+void oxp_difference_add(oxp_difference *into, const oxp_difference *from)
+{
+    into->signal += from->signal;
+    into->noise += from->noise;
+    into->dot += from->dot;
+    into->other += from->other;
+    into->max_abs = fmax(into->max_abs, from->max_abs);
+    into->kl += from->kl;
+    into->rows += from->rows;
+    into->agree += from->agree;
+    into->labelled += from->labelled;
+    into->correct_a += from->correct_a;
+    into->correct_b += from->correct_b;
+    into->only_a += from->only_a;
+    into->only_b += from->only_b;
+    into->elements += from->elements;
+    into->nonfinite += from->nonfinite;
+}
+
+double oxp_sqnr_db(const oxp_difference *d)
+{
+    if (d->nonfinite)
+        return -200.0;
+    if (d->noise <= 0)
+        return 200.0;
+    if (d->signal <= 0)
+        return -200.0;
+    double db = 10.0 * log10(d->signal / d->noise);
+    return db > 200.0 ? 200.0 : db < -200.0 ? -200.0 : db;
+}
+
+double oxp_cosine(const oxp_difference *d)
+{
+    if (d->signal <= 0 || d->other <= 0)
+        return d->noise <= 0 ? 1.0 : 0.0;
+    return d->dot / sqrt(d->signal * d->other);
+}
+
+/* ---- intervals ---- */
+
+static double log_choose(size_t n, size_t k)
+{
+    int sign; /* lgamma() itself writes a global */
+    return lgamma_r((double)n + 1, &sign) - lgamma_r((double)k + 1, &sign) - lgamma_r((double)(n - k) + 1, &sign);
+}
+
+/* P(Binomial(n, p) <= k), summed in logarithms: exact enough for any n that a data set has. */
+static double binomial_cdf(size_t k, size_t n, double p)
+{
+    if (k >= n || p <= 0)
+        return 1.0;
+    if (p >= 1)
+        return 0.0;
+    double sum = 0;
+    for (size_t i = 0; i <= k; i++)
+        sum += exp(log_choose(n, i) + (double)i * log(p) + (double)(n - i) * log1p(-p));
+    return sum < 1 ? sum : 1;
+}
+
+oxp_interval oxp_interval_proportion(size_t successes, size_t n, double confidence)
+{
+    double tail = (1 - confidence) / 2;
+    oxp_interval out = {0, 1};
+    if (n == 0)
+        return out;
+    if (successes > 0) { /* P(X >= successes | low) = tail */
+        double a = 0, b = 1;
+        for (int i = 0; i < 60; i++) {
+            double p = (a + b) / 2;
+            *(1 - binomial_cdf(successes - 1, n, p) < tail ? &a : &b) = p;
+        }
+        out.low = a;
+    }
+    if (successes < n) { /* P(X <= successes | high) = tail */
+        double a = 0, b = 1;
+        for (int i = 0; i < 60; i++) {
+            double p = (a + b) / 2;
+            *(binomial_cdf(successes, n, p) > tail ? &a : &b) = p;
+        }
+        out.high = b;
+    }
+    return out;
+}
+
+oxp_interval oxp_interval_paired(size_t only_a, size_t only_b, size_t n, double confidence)
+{
+    size_t discordant = only_a + only_b;
+    double half = 1 - (1 - confidence) / 2;
+    oxp_interval share = oxp_interval_proportion(discordant, n, half);
+    oxp_interval split = oxp_interval_proportion(only_b, discordant, half);
+    double low = 2 * split.low - 1, high = 2 * split.high - 1;
+    return (oxp_interval){low < 0 ? low * share.high : low * share.low, high > 0 ? high * share.high : high * share.low};
+}

@@ -1,0 +1,64 @@
+/* ranges.h - activation ranges and scales of watched values, from one streaming pass over the samples.
+ *
+ * Nothing here grows with the number of samples, and the result does not depend on how samples are grouped nor on the number
+ * of threads: histograms are exact and integer. */
+#ifndef OXP_CALIBRATION_RANGES_H
+#define OXP_CALIBRATION_RANGES_H
+
+#include "calibration/runner.h"
+#include "kernels/quantise.h"
+#include "kernels/statistics.h"
+
+typedef enum oxp_method { OXP_METHOD_MINMAX, OXP_METHOD_PERCENTILE, OXP_METHOD_ENTROPY, OXP_METHOD_MSE, OXP_METHOD_COUNT } oxp_method;
+
+typedef struct oxp_range {
+    size_t graph_id;
+    uint32_t value;      /* in that graph, never OUTER */
+    int input;           /* position among the inputs of the main graph, or -1 */
+    oxp_histogram *seen; /* NULL once merged away */
+    oxp_scale scale;     /* chosen */
+    oxp_method method;   /* that chose it */
+    bool fixed;          /* by the operator that makes it (Softmax, Sigmoid): no method */
+    double output_error[OXP_METHOD_COUNT]; /* of the layers it feeds; filled when `auto` looked */
+} oxp_range;
+
+typedef struct oxp_ranges {
+    oxp_range *items;
+    size_t count;
+    size_t **index; /* by graph id and value: item + 1, 0 = not watched */
+    size_t graph_count;
+} oxp_ranges;
+
+/* The range of a value (OUTER ones resolved), or NULL when it is not watched. */
+const oxp_range *oxp_ranges_find(const oxp_ranges *r, const oxp_graph *graph, uint32_t value);
+
+const char *oxp_method_name(oxp_method m);
+
+/* The scale that a method reads off a histogram. `percentile` is per cent, e.g. 99.999. */
+oxp_scale oxp_scale_by(oxp_method method, const oxp_histogram *h, double percentile);
+
+typedef struct oxp_watch { /* a value to be ranged */
+    const oxp_graph *graph;
+    uint32_t value; /* not OUTER */
+} oxp_watch;
+
+typedef struct oxp_calibration_options {
+    bool automatic;    /* per tensor the method of least output error of the layers that it feeds */
+    oxp_method method; /* when not automatic */
+    double percentile; /* per cent */
+    size_t second_pass; /* samples of the second pass, at most */
+} oxp_calibration_options;
+
+/* Nodes whose output error decides `auto`: integer nodes and the range of what they read. */
+typedef struct oxp_judge {
+    const oxp_graph_node *node;
+    size_t range; /* item of the ranges: the watch that the node's input 0 has */
+} oxp_judge;
+
+/* Pass one over the samples: histograms of the watched values; then scales; with `automatic` a second pass over the first
+ * samples. Everything lives in the arena. E-CALIB-NONFINITE (8) names a watched value that is NaN in every element. */
+oxp_status oxp_calibrate(oxp_ranges *out, oxp_arena *arena, const oxp_graph *graph, const oxp_source *source,
+                         const size_t *which, size_t count, const oxp_watch *watches, size_t watch_count,
+                         const oxp_judge *judges, size_t judge_count, const oxp_calibration_options *options);
+
+#endif

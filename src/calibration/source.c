@@ -1,0 +1,184 @@
+/* source.c - datasets and random samples behind one interface. */
+#include "calibration/source.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/map.h"
+#include "util/random.h"
+
+/* ---- random samples ---- */
+
+static oxp_status dimension(const oxp_samples *s, oxp_ctx *ctx, const oxp_value_info *info, int axis, int64_t *out)
+{
+    *out = info->dims[axis];
+    const char *param = info->params[axis];
+    for (const char *const *d = s->dims; *out < 0 && param && d && *d; d++) {
+        size_t length = strlen(param);
+        if (strncmp(*d, param, length) == 0 && (*d)[length] == '=')
+            *out = strtoll(*d + length + 1, NULL, 10);
+    }
+    if (*out < 0 && axis == 0)
+        *out = 1;
+    if (*out > 0)
+        return OXP_OK;
+    char name[OXP_QUOTED_MAX], quoted[OXP_QUOTED_MAX];
+    return oxp_fail(ctx, OXP_EUSAGE, "E-DIM", "input %s: dimension %d (%s) has no size; give it with --dim %s=N",
+                    oxp_quote(name, info->name), axis, oxp_quote(quoted, param ? param : "?"), param ? param : "?");
+}
+
+/* Floats uniform in [-1, 1), integers 0 or 1, drawn by (seed, sample, input). */
+static oxp_status fill_random(oxp_tensor *t, oxp_ctx *ctx, oxp_random r, const char *name)
+{
+    OXP_TRY(oxp_tensor_alloc(t, ctx, name));
+    memset(t->data, 0, oxp_tensor_bytes(t));
+    for (size_t i = 0; i < t->count; i++) {
+        if (t->dtype == OXP_FLOAT)
+            ((float *)t->data)[i] = (float)(2 * oxp_random_uniform(&r) - 1);
+        else if (t->dtype == OXP_DOUBLE)
+            ((double *)t->data)[i] = 2 * oxp_random_uniform(&r) - 1;
+        else if (oxp_dtype_is_integer(t->dtype) && oxp_dtype_bits(t->dtype) >= 8)
+            ((uint8_t *)t->data)[i * (oxp_dtype_bits(t->dtype) / 8)] = (uint8_t)oxp_random_below(&r, 2);
+    }
+    return OXP_OK;
+}
+
+static oxp_status get_random(void *user, oxp_ctx *ctx, size_t index, oxp_tensor *inputs)
+{
+    const oxp_samples *s = user;
+    for (size_t i = 0; i < s->graph->input_count; i++) {
+        const oxp_value_info *info = &s->graph->values[s->graph->inputs[i]].declared;
+        int64_t dims[OXP_MAX_RANK];
+        if (info->rank < 0)
+            return oxp_fail(ctx, OXP_EUSAGE, "E-DIM", "input \"%.100s\" declares no shape: random samples cannot be made",
+                            info->name);
+        for (int k = 0; k < info->rank; k++)
+            OXP_TRY(dimension(s, ctx, info, k, &dims[k]));
+        OXP_TRY(oxp_tensor_shape(&inputs[i], ctx, info->dtype, info->rank, dims, info->name));
+        OXP_TRY(fill_random(&inputs[i], ctx, oxp_random_make(s->seed, index, i), info->name));
+    }
+    return OXP_OK;
+}
+
+/* ---- datasets ---- */
+
+static oxp_status get_sample(void *user, oxp_ctx *ctx, size_t index, oxp_tensor *inputs)
+{
+    const oxp_samples *s = user;
+    return oxp_dataset_sample(s->dataset, ctx, index, inputs);
+}
+
+static oxp_status parse_axes(oxp_batch_axis *out, size_t *count, oxp_arena *arena, const char *const *list)
+{
+    for (*count = 0; list && *list; list++) {
+        const char *equals = strrchr(*list, '=');
+        char quoted[OXP_QUOTED_MAX], *end = NULL;
+        long axis = equals ? strtol(equals + 1, &end, 10) : -1;
+        if (!equals || equals == *list || !end || *end || end == equals + 1 || axis < 0 || axis >= OXP_MAX_RANK)
+            return oxp_fail(arena->ctx, OXP_EUSAGE, "E-USAGE", "--batch-axis %s: expected NAME=K", oxp_quote(quoted, *list));
+        char *name = oxp_arena_printf(arena, "%.*s", (int)(equals - *list), *list);
+        if (!name)
+            return OXP_ELIMIT;
+        out[(*count)++] = (oxp_batch_axis){name, (int)axis};
+    }
+    return OXP_OK;
+}
+
+static oxp_status open_dataset(oxp_samples *s, oxp_arena *arena, const char *path, const char *labels,
+                               const oxp_input_options *o)
+{
+    const oxp_graph *g = s->graph;
+    size_t axes = 0;
+    for (const char *const *a = o->batch_axes; a && *a; a++)
+        axes++;
+    oxp_value_info *inputs = oxp_arena_alloc(arena, g->input_count + 1, sizeof *inputs);
+    oxp_value_info *outputs = oxp_arena_alloc(arena, g->output_count + 1, sizeof *outputs);
+    oxp_batch_axis *batch_axes = oxp_arena_alloc(arena, axes + 1, sizeof *batch_axes);
+    if (!inputs || !outputs || !batch_axes)
+        return OXP_ELIMIT;
+    OXP_TRY(parse_axes(batch_axes, &axes, arena, o->batch_axes));
+    for (size_t i = 0; i < g->input_count; i++)
+        inputs[i] = g->values[g->inputs[i]].declared;
+    for (size_t i = 0; i < g->output_count; i++) {
+        oxp_graph_proto_output(g->proto, i, &outputs[i]);
+    }
+    oxp_dataset_schema schema = {
+        .inputs = inputs, .input_count = g->input_count, .outputs = outputs, .output_count = g->output_count};
+    oxp_dataset_options options = {.labels = labels, .batch_axes = batch_axes, .batch_axis_count = axes};
+    if (o->nonfinite && strcmp(o->nonfinite, "skip") == 0)
+        options.nonfinite = OXP_DATA_NONFINITE_SKIP;
+    else if (o->nonfinite && strcmp(o->nonfinite, "keep") == 0)
+        options.nonfinite = OXP_DATA_NONFINITE_KEEP;
+    return oxp_dataset_open(&s->dataset, arena->ctx, path, &schema, &options);
+}
+
+oxp_status oxp_samples_open(oxp_samples *out, oxp_ctx *ctx, const oxp_graph *graph, const char *path, const char *labels,
+                            const oxp_input_options *options)
+{
+    *out = (oxp_samples){.graph = graph, .dims = options->dims, .seed = ctx->seed};
+    if (!path) {
+        out->source = (oxp_source){options->random_samples, out, get_random};
+        return OXP_OK;
+    }
+    oxp_arena arena;
+    oxp_arena_init(&arena, ctx);
+    oxp_status status = open_dataset(out, &arena, path, labels, options);
+    oxp_arena_free(&arena);
+    if (status == OXP_OK)
+        out->source = (oxp_source){oxp_dataset_count(out->dataset), out, get_sample};
+    return status;
+}
+
+void oxp_samples_close(oxp_samples *s)
+{
+    oxp_dataset_free(s->dataset);
+    s->dataset = NULL;
+}
+
+uint64_t oxp_samples_hash(const oxp_samples *s)
+{
+    return s->dataset ? oxp_dataset_hash(s->dataset) : 0;
+}
+
+/* ---- split ---- */
+
+typedef struct keyed {
+    uint64_t hash;
+    size_t index;
+} keyed;
+
+static int by_hash(const void *a, const void *b)
+{
+    const keyed *x = a, *y = b;
+    if (x->hash != y->hash)
+        return x->hash < y->hash ? -1 : 1;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+oxp_status oxp_samples_split(const oxp_samples *s, oxp_arena *arena, size_t **fit, size_t *fit_count, size_t **held,
+                             size_t *held_count, bool *in_sample)
+{
+    size_t n = s->source.count, aside = n / 4;
+    aside = n < 2 ? 0 : aside < 1 ? 1 : aside > 64 ? 64 : aside;
+    keyed *keys = oxp_arena_alloc(arena, n + 1, sizeof *keys);
+    bool *is_held = oxp_arena_alloc(arena, n + 1, sizeof *is_held);
+    *fit = oxp_arena_alloc(arena, n + 1, sizeof **fit);
+    *held = oxp_arena_alloc(arena, n + 1, sizeof **held);
+    if (!keys || !is_held || !*fit || !*held)
+        return OXP_ELIMIT;
+    for (size_t i = 0; i < n; i++)
+        keys[i] = (keyed){s->dataset ? oxp_dataset_sample_hash(s->dataset, i) : i, i};
+    qsort(keys, n, sizeof *keys, by_hash);
+    for (size_t i = 0; i < aside; i++)
+        is_held[keys[i].index] = true;
+    *fit_count = *held_count = 0;
+    *in_sample = aside == 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!is_held[i])
+            (*fit)[(*fit_count)++] = i;
+        if (is_held[i] || *in_sample)
+            (*held)[(*held_count)++] = i;
+    }
+    return OXP_OK;
+}

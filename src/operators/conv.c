@@ -1,0 +1,142 @@
+/* conv.c - Conv: y[N, M, out] = x[N, C, in] * w[M, C/group, kernel] + b[M], over one to three spatial axes.
+ *
+ * https://onnx.ai/onnx/operators/onnx__Conv.html. Computes in FLOAT; other float types are converted around it. */
+#include "kernels/conv.h"
+
+#include <string.h>
+
+#include "operators/real.h"
+#include "operators/window.h"
+
+typedef struct conv_state {
+    oxp_conv *conv;
+    oxp_conv_shape shape; /* of `conv` */
+    bool packed;          /* constant weights are in the handle */
+} conv_state;
+
+static oxp_status check_shapes(oxp_node *n, int64_t group)
+{
+    const oxp_tensor *x = n->in[0], *w = n->in[1], *b = oxp_node_has(n, 2) ? n->in[2] : NULL;
+    if (w->rank != x->rank)
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 1 has rank %d, expected %d as input 0", w->rank, x->rank);
+    if (group < 1 || x->dims[1] % group != 0 || w->dims[0] % group != 0)
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "group %lld does not divide %lld input and %lld output channels",
+                             (long long)group, (long long)x->dims[1], (long long)w->dims[0]);
+    if (w->dims[1] != x->dims[1] / group)
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 1 has %lld channels per group, expected %lld", (long long)w->dims[1],
+                             (long long)(x->dims[1] / group));
+    if (b && (b->rank != 1 || b->dims[0] != w->dims[0])) {
+        char text[OXP_SHAPE_TEXT_MAX];
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 2 has shape %s, expected [%lld]",
+                             oxp_shape_text(text, b->rank, b->dims), (long long)w->dims[0]);
+    }
+    return OXP_OK;
+}
+
+static oxp_status read_shape(oxp_node *n, oxp_conv_shape *shape, int *spatial)
+{
+    const oxp_tensor *x = n->in[0], *w = n->in[1];
+    int64_t kernel[OXP_MAX_SPATIAL], group = oxp_attr_int(n, "group", 1);
+    OXP_TRY(oxp_window_rank(n, x, spatial));
+    OXP_TRY(check_shapes(n, group));
+    *shape = (oxp_conv_shape){.batch = (size_t)x->dims[0],
+                              .groups = (size_t)group,
+                              .in_channels = (size_t)x->dims[1],
+                              .out_channels = (size_t)w->dims[0]};
+    OXP_TRY(oxp_window_kernel(n, *spatial, w->dims + 2, kernel));
+    return oxp_window_read(n, *spatial, x->dims + 2, kernel, (oxp_window_options){.dilations = true}, &shape->window);
+}
+
+/* Keeps the handle while the shape stays. */
+static oxp_status keep_handle(oxp_node *n, const oxp_conv_shape *shape)
+{
+    conv_state *state = oxp_node_state(n, sizeof *state);
+    if (!state)
+        return OXP_ELIMIT;
+    if (state->conv && memcmp(&state->shape, shape, sizeof *shape) == 0)
+        return OXP_OK;
+    oxp_conv_free(state->conv);
+    *state = (conv_state){.shape = *shape};
+    return oxp_conv_create(&state->conv, n->ctx, shape);
+}
+
+static oxp_status prepare(oxp_node *n)
+{
+    oxp_conv_shape shape;
+    int spatial;
+    OXP_TRY(oxp_real_types(n, 1u << 1 | 1u << 2));
+    OXP_TRY(read_shape(n, &shape, &spatial));
+    int64_t dims[OXP_MAX_SPATIAL + 2] = {n->in[0]->dims[0], n->in[1]->dims[0]};
+    oxp_window_dims(shape.window.out, spatial, dims + 2);
+    OXP_TRY(oxp_output(n, 0, n->in[0]->dtype, spatial + 2, dims));
+    return keep_handle(n, &shape);
+}
+
+static oxp_status forward(oxp_node *n)
+{
+    if (!oxp_node_makes(n, 0))
+        return OXP_OK;
+    conv_state *state = n->state;
+    const float *bias, *x = oxp_real_in(n, 0);
+    float *y = oxp_real_out(n, 0);
+    if (!x || !y)
+        return OXP_ELIMIT;
+    OXP_TRY(oxp_real_in_optional(n, 2, &bias));
+    if (!state->packed) {
+        const float *weights = oxp_real_in(n, 1);
+        if (!weights)
+            return OXP_ELIMIT;
+        OXP_TRY(oxp_conv_pack(state->conv, n->ctx, weights));
+        state->packed = oxp_node_is_constant(n, 1) && n->in[1]->dtype == OXP_FLOAT;
+    }
+    OXP_TRY(oxp_conv_run(state->conv, n->ctx, x, bias, y));
+    oxp_real_done(n, 0, y);
+    return OXP_OK;
+}
+
+static void release(oxp_node *n)
+{
+    conv_state *state = n->state;
+    oxp_conv_free(state->conv);
+    state->conv = NULL;
+}
+
+static void cost(const oxp_node *n, oxp_cost *cost)
+{
+    const oxp_tensor *w = n->in[1];
+    oxp_cost_of(n, w->dims[0] ? (double)n->out[0].count * (double)(w->count / (size_t)w->dims[0]) : 0, cost);
+}
+
+static bool weight(const oxp_graph_node *def, int input, int rank, int *channel_axis)
+{
+    (void)def;
+    *channel_axis = 0;
+    return input == 1 && rank >= 3;
+}
+
+static const char *const examples[] = {"X[1,3,5,5] W[4,3,3,3]; pads=1,1,1,1",
+                                       "X[2,4,7,6] W[6,2,3,2] B[6]; group=2 strides=2,1",
+                                       "X[1,3,9,8] W[6,1,3,3] B[6]; group=3 pads=2,0,1,1 dilations=2,1",
+                                       "X[1,8,6,6] W[8,1,3,3]; group=8 strides=2,2 pads=1,1,1,1",
+                                       "X[2,5,4,3] W[7,5,1,1] B[7]",
+                                       "X[1,2,11] W[3,2,4] B[3]; strides=3 auto_pad='SAME_UPPER'",
+                                       "X[1,2,10] W[3,2,3]; dilations=2 auto_pad='SAME_LOWER'",
+                                       "X[1,2,4,5,6] W[3,2,2,3,2] B[3]; auto_pad='VALID' strides=1,2,1",
+                                       "X[1,2,3,4,4] W[2,1,3,3,3]; group=2 pads=1,1,1,1,1,1",
+                                       "X[1,3,5,5]:f64 W[4,3,3,3]:f64 B[4]:f64; kernel_shape=3,3",
+                                       "X[1,3,5,5]:f16 W[4,3,3,3]:f16 B[4]:f16",
+                                       NULL};
+
+const oxp_operator oxp_op_conv_1 = {.domain = "",
+                                    .type = "Conv",
+                                    .since = 1,
+                                    .min_in = 2,
+                                    .max_in = 3,
+                                    .min_out = 1,
+                                    .max_out = 1,
+                                    .prepare = prepare,
+                                    .forward = forward,
+                                    .release = release,
+                                    .cost = cost,
+                                    .weight = weight,
+                                    .examples = examples};

@@ -1,0 +1,52 @@
+/* compress.h - the main job, and what it found. */
+#ifndef OXP_PLANNER_COMPRESS_H
+#define OXP_PLANNER_COMPRESS_H
+
+#include "calibration/source.h"
+#include "planner/guard.h"
+#include "planner/placement.h"
+#include "prepare/prepare.h"
+
+typedef struct oxp_compression {
+    oxp_ctx *ctx;
+    const oxp_compress_options *options;
+    const char *model_path, *output_path;
+    oxp_placement_options placement;
+    oxp_calibration_options calibration;
+
+    oxp_arena arena;
+    oxp_model *source, *prepared, *raised, *result; /* raised: prepared at the opset that the forms need */
+    oxp_graph *source_graph, *graph;                /* graph: of `raised` */
+    oxp_samples samples;
+    bool has_samples, in_sample;
+    size_t *fit, fit_count, *held, held_count;
+    oxp_prepare_result prepare;
+    bool was_prepared;
+    int64_t opset_before, opset_after;
+    const char *opset_reason; /* why the opset could not be raised, or NULL */
+
+    oxp_site *sites;
+    size_t site_count;
+    oxp_choice *choices;
+    oxp_codes *codes, *narrow_codes;
+    size_t narrowed;          /* sites narrowed to 7 bits */
+    double *cost;             /* by site: noise share alone, NAN */
+    oxp_ranges ranges;
+    oxp_watch *watches;
+    size_t watch_count;
+
+    oxp_reference reference;
+    oxp_difference *differences; /* of the written file, by output */
+    double sqnr_db;              /* least over float outputs; NAN without samples */
+    oxp_difference labelled;     /* accuracy over all samples with labels: the labelled fields */
+    size_t output_bytes;
+    uint64_t output_hash;
+    double seconds_load, seconds_calibrate, seconds_search, seconds_apply, seconds_verify, seconds_total;
+} oxp_compression;
+
+/* Runs the job. On OXP_OK and OXP_EBOUND the result can be reported. Free it in any case. */
+oxp_status oxp_compression_run(oxp_compression *c, oxp_ctx *ctx, const char *model, const char *output,
+                               const oxp_compress_options *options);
+void oxp_compression_free(oxp_compression *c);
+
+#endif

@@ -1,0 +1,126 @@
+/* guard.c - measures, ranks, takes back. */
+#include "planner/guard.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COST_SAMPLES 4 /* samples on which one site alone is measured */
+
+static oxp_status measure(const oxp_guard *g, const oxp_choice *choices, size_t samples, const char *stage, double *sqnr,
+                          double *share)
+{
+    oxp_model *model = NULL;
+    oxp_difference *d;
+    OXP_TRY(oxp_alloc(&d, g->ctx, g->reference->output_count + 1, sizeof *d, "differences"));
+    oxp_status status = oxp_edit_apply(&model, g->prepared, choices, g->codes, g->narrow_codes, g->ranges);
+    if (status == OXP_OK)
+        status = oxp_evaluate(d, g->reference, model, samples, stage);
+    if (status == OXP_OK) {
+        *sqnr = oxp_least_sqnr(g->reference, d);
+        *share = oxp_noise_share(g->reference, d);
+    }
+    oxp_model_free(model);
+    oxp_free(d);
+    return status;
+}
+
+typedef struct ranked {
+    double cost;
+    size_t site;
+} ranked;
+
+static int costliest_first(const void *a, const void *b)
+{
+    const ranked *x = a, *y = b;
+    if (x->cost != y->cost)
+        return x->cost > y->cost ? -1 : 1;
+    return x->site < y->site ? -1 : x->site > y->site;
+}
+
+static bool is_stored(const oxp_choice *c)
+{
+    return c->technique == &oxp_technique_w8;
+}
+
+/* Sites of one kind (stored, or integer), each measured alone. */
+static oxp_status rank_sites(const oxp_guard *g, const oxp_choice *choices, bool stored, double *cost, ranked *list, size_t *count)
+{
+    oxp_choice *alone;
+    OXP_TRY(oxp_alloc(&alone, g->ctx, g->site_count + 1, sizeof *alone, "choices"));
+    oxp_status status = OXP_OK;
+    *count = 0;
+    for (size_t i = 0; i < g->site_count && status == OXP_OK; i++) {
+        if (!choices[i].technique || is_stored(&choices[i]) != stored)
+            continue;
+        double sqnr;
+        memset(alone, 0, g->site_count * sizeof *alone);
+        alone[i] = choices[i];
+        status = measure(g, alone, COST_SAMPLES, "guard", &sqnr, &cost[i]);
+        list[(*count)++] = (ranked){cost[i], i};
+    }
+    oxp_free(alone);
+    if (status == OXP_OK)
+        qsort(list, *count, sizeof *list, costliest_first);
+    return status;
+}
+
+static void take_back(const oxp_guard *g, oxp_choice *choices, const ranked *list, size_t count, bool stored)
+{
+    for (size_t i = 0; i < count; i++) {
+        oxp_choice *c = &choices[list[i].site];
+        const char *why_not = NULL;
+        bool can_store = !stored && oxp_technique_w8.applies(&g->sites[list[i].site], &why_not);
+        c->technique = can_store ? &oxp_technique_w8 : NULL;
+        c->reason = can_store ? "integers cost too much accuracy" : "8 bits cost too much accuracy";
+        c->limit = 127;
+    }
+}
+
+/* The fewest of the ranked sites whose return meets the bound, by bisection; all of them when even that does not. */
+static oxp_status shrink(const oxp_guard *g, oxp_choice *choices, const ranked *list, size_t count, bool stored, double *sqnr)
+{
+    oxp_choice *trial;
+    OXP_TRY(oxp_alloc(&trial, g->ctx, g->site_count + 1, sizeof *trial, "choices"));
+    size_t low = 0, high = count; /* `low` fails */
+    double share, reached = *sqnr, high_sqnr = NAN;
+    oxp_status status = OXP_OK;
+    while (status == OXP_OK && high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        memcpy(trial, choices, g->site_count * sizeof *trial);
+        take_back(g, trial, list, middle, stored);
+        status = measure(g, trial, SIZE_MAX, "guard", &reached, &share);
+        if (status == OXP_OK && reached >= g->min_sqnr_db) {
+            high = middle;
+            high_sqnr = reached;
+        } else {
+            low = middle;
+        }
+    }
+    if (status == OXP_OK) {
+        take_back(g, choices, list, high, stored);
+        status = isnan(high_sqnr) ? measure(g, choices, SIZE_MAX, "guard", &high_sqnr, &share) : OXP_OK;
+        *sqnr = high_sqnr;
+    }
+    oxp_free(trial);
+    return status;
+}
+
+oxp_status oxp_guard_run(const oxp_guard *g, oxp_choice *choices, double *cost, double *sqnr_db)
+{
+    double share;
+    for (size_t i = 0; i < g->site_count; i++)
+        cost[i] = NAN;
+    OXP_TRY(measure(g, choices, SIZE_MAX, "guard", sqnr_db, &share));
+    ranked *list;
+    OXP_TRY(oxp_alloc(&list, g->ctx, g->site_count + 1, sizeof *list, "ranking"));
+    oxp_status status = OXP_OK;
+    for (int stored = 0; stored <= 1 && status == OXP_OK && *sqnr_db < g->min_sqnr_db; stored++) {
+        size_t count;
+        status = rank_sites(g, choices, stored != 0, cost, list, &count);
+        if (status == OXP_OK && count)
+            status = shrink(g, choices, list, count, stored != 0, sqnr_db);
+    }
+    oxp_free(list);
+    return status;
+}

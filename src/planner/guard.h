@@ -1,0 +1,26 @@
+/* guard.h - the promise that the result still gives the same answers.
+ *
+ * While the outputs' SQNR on the reference samples is below the bound, integer sites go back to stored 8 bits, then stored
+ * sites to float, those that cost most first. What a site costs is measured with that site alone compressed. */
+#ifndef OXP_PLANNER_GUARD_H
+#define OXP_PLANNER_GUARD_H
+
+#include "planner/evaluate.h"
+#include "techniques/technique.h"
+
+typedef struct oxp_guard {
+    oxp_ctx *ctx;
+    oxp_model *prepared;
+    const oxp_site *sites;
+    size_t site_count;
+    const oxp_codes *codes, *narrow_codes;
+    const oxp_ranges *ranges;
+    const oxp_reference *reference;
+    double min_sqnr_db;
+} oxp_guard;
+
+/* Changes `choices` until the bound holds or nothing is left to take back. cost[i]: noise share of site i alone, NAN where it
+ * was not measured. *sqnr_db: what the final choice reaches. */
+oxp_status oxp_guard_run(const oxp_guard *g, oxp_choice *choices, double *cost, double *sqnr_db);
+
+#endif

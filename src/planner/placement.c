@@ -1,0 +1,132 @@
+/* placement.c - the rules of placement. */
+#include "planner/placement.h"
+
+#include <string.h>
+
+#define LEAST_CONV_WIDTH 64.0 /* H below which a dense convolution gains nothing in integers */
+#define LEAST_PRODUCT 16384   /* weights of a matrix product below which it gains nothing */
+
+static const char *const too_narrow = "integers would be slower: narrow convolution";
+static const char *const depthwise = "integers would be slower: depthwise or grouped convolution";
+static const char *const small_product = "integers would gain nothing: small matrix product";
+
+static bool conv_pays(const oxp_site *s, const oxp_graph_node *n, const char **why_not)
+{
+    const oxp_tensor *w = &s->value->constant;
+    if (oxp_graph_node_int(n, "group", 1) != 1) {
+        *why_not = depthwise;
+        return false;
+    }
+    double out = (double)w->dims[0], in = (double)w->dims[1];
+    *why_not = too_narrow;
+    return 2 * out * in / (out + in) >= LEAST_CONV_WIDTH;
+}
+
+static bool pays(const oxp_site *s, const char **why_not)
+{
+    for (size_t i = 0; i < s->consumer_count; i++) {
+        const oxp_graph_node *n = s->consumers[i].node;
+        if (strcmp(n->type, "Conv") == 0) {
+            if (!conv_pays(s, n, why_not))
+                return false;
+        } else if (s->value->constant.count < LEAST_PRODUCT) {
+            *why_not = small_product;
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The integer form of a site under a precision, or NULL with the reason. */
+static const oxp_technique *integer_form(const oxp_site *s, const oxp_placement_options *o, const char **why_not)
+{
+    const oxp_technique *best = NULL;
+    const char *why = NULL, *static_why = NULL;
+    *why_not = NULL;
+    if (o->precision == OXP_PRECISION_W8 || o->stored_only)
+        return NULL;
+    if (oxp_technique_dynamic.applies(s, &why))
+        best = &oxp_technique_dynamic;
+    else if (o->precision == OXP_PRECISION_W8A8 && oxp_technique_w8a8.applies(s, &static_why))
+        best = &oxp_technique_w8a8;
+    *why_not = static_why ? static_why : why;
+    if (!best || o->everywhere)
+        return best;
+    return pays(s, why_not) ? best : NULL;
+}
+
+static void place_one(oxp_choice *c, const oxp_site *s, const oxp_placement_options *o)
+{
+    const char *integer_why = NULL, *stored_why = NULL;
+    c->technique = integer_form(s, o, &integer_why);
+    if (c->technique)
+        return;
+    if (oxp_technique_w8.applies(s, &stored_why)) {
+        c->technique = &oxp_technique_w8;
+        c->reason = integer_why;
+    } else {
+        c->reason = stored_why;
+    }
+}
+
+void oxp_place(oxp_choice *choices, const oxp_site *sites, size_t count, const bool *selected, const bool *is_forced,
+               const oxp_technique *const *forced, const oxp_placement_options *options)
+{
+    for (size_t i = 0; i < count; i++) {
+        oxp_choice *c = &choices[i];
+        *c = (oxp_choice){.limit = 127};
+        const char *why = NULL;
+        if (is_forced[i] && (!forced[i] || forced[i]->applies(&sites[i], &why))) {
+            c->technique = forced[i];
+            c->reason = forced[i] ? NULL : "left float by --layer";
+        } else if (is_forced[i]) {
+            c->reason = why;
+        } else if (!selected[i]) {
+            c->reason = "not selected";
+        } else {
+            place_one(c, &sites[i], options);
+        }
+    }
+}
+
+/* ---- saturation ---- */
+
+typedef struct pair {
+    int first;
+    bool open, saturates;
+} pair;
+
+static void push(pair *p, int code, int most)
+{
+    if (!p->open) {
+        p->first = code;
+        p->open = true;
+        return;
+    }
+    int up = (p->first > 0 ? p->first : 0) + (code > 0 ? code : 0);
+    int down = (p->first < 0 ? p->first : 0) + (code < 0 ? code : 0);
+    p->saturates |= most * up > 32767 || most * down < -32768;
+    p->open = false;
+}
+
+/* The kernels walk a convolution's reduction position by position, channels innermost; a product's along K. */
+bool oxp_pair_sums_saturate(const oxp_site *site, const int8_t *codes, int activation_max)
+{
+    oxp_weight_layout l = site->layout;
+    const oxp_tensor *w = &site->value->constant;
+    bool conv = l.outer == 1 && w->rank > 2;
+    size_t in = conv ? (size_t)w->dims[1] : 1, positions = conv ? l.inner / (in ? in : 1) : 1;
+    for (size_t b = 0; b < l.blocks; b++)
+        for (size_t c = 0; c < l.channels; c++) {
+            pair p = {0};
+            for (size_t k = 0; conv && k < positions; k++)
+                for (size_t i = 0; i < in; i++)
+                    push(&p, codes[c * l.inner + i * positions + k], activation_max);
+            for (size_t o = 0; !conv && o < l.outer; o++)
+                for (size_t i = 0; i < l.inner; i++)
+                    push(&p, codes[((b * l.outer + o) * l.channels + c) * l.inner + i], activation_max);
+            if (p.saturates)
+                return true;
+        }
+    return false;
+}

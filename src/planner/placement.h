@@ -1,0 +1,27 @@
+/* placement.h - where integer arithmetic pays: a first choice of form for every site.
+ *
+ * The rules restate measurements of ONNX Runtime on one thread (docs/placement.md). Depthwise and grouped convolutions and
+ * the first convolution of an image are slower in integers; a dense one pays from a width H = 2 Cin Cout / (Cin + Cout) on; a
+ * large matrix product always. What does not pay is stored in 8 bits, which costs no time. */
+#ifndef OXP_PLANNER_PLACEMENT_H
+#define OXP_PLANNER_PLACEMENT_H
+
+#include "planner/select.h"
+
+typedef enum oxp_precision { OXP_PRECISION_NONE, OXP_PRECISION_W8, OXP_PRECISION_DYNAMIC, OXP_PRECISION_W8A8 } oxp_precision;
+
+typedef struct oxp_placement_options {
+    oxp_precision precision;
+    bool stored_only; /* --quant-format stored */
+    bool everywhere;  /* --quant-format qdq: integers wherever they have a form, faster or not */
+} oxp_placement_options;
+
+/* Fills choices[count] (limit 127). Reasons live as long as the program. */
+void oxp_place(oxp_choice *choices, const oxp_site *sites, size_t count, const bool *selected, const bool *is_forced,
+               const oxp_technique *const *forced, const oxp_placement_options *options);
+
+/* Whether 16-bit sums of pairs u8 * s8 can saturate on a CPU without VNNI: some output channel has two neighbouring codes
+ * along the reduction with 255 * (sum of their positive parts) > 32767, or of their negative parts > 32768. */
+bool oxp_pair_sums_saturate(const oxp_site *site, const int8_t *codes, int activation_max);
+
+#endif

@@ -1,0 +1,109 @@
+/* settings.c - words to settings. */
+#include "planner/settings.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int word(const char *value, const char *const *words)
+{
+    for (int i = 0; words[i]; i++)
+        if (strcmp(words[i], value) == 0)
+            return i;
+    return -1;
+}
+
+static oxp_status unknown(oxp_ctx *ctx, const char *what, const char *value, const char *expected)
+{
+    char quoted[OXP_QUOTED_MAX];
+    return oxp_fail(ctx, OXP_EUSAGE, "E-USAGE", "%s %s: expected %s", what, oxp_quote(quoted, value), expected);
+}
+
+static oxp_status resolve_precision(oxp_compression *c)
+{
+    static const char *const words[] = {"none", "w8", "dynamic", "w8a8", NULL};
+    const char *p = c->options->precision;
+    if (!p)
+        return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE", "a precision is needed: none, w8, dynamic or w8a8");
+    int i = word(p, words);
+    if (i < 0)
+        return unknown(c->ctx, "precision", p, "none, w8, dynamic or w8a8");
+    c->placement.precision = (oxp_precision)i;
+    if (c->placement.precision == OXP_PRECISION_W8A8 && !c->options->data && !c->options->input.random_samples)
+        return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE",
+                        "precision w8a8 needs samples (--data D); w8, dynamic and none need none");
+    return OXP_OK;
+}
+
+static oxp_status resolve_method(oxp_compression *c)
+{
+    const char *m = c->options->calibration_method ? c->options->calibration_method : "auto";
+    c->calibration = (oxp_calibration_options){.percentile = 99.999, .second_pass = 64};
+    if (strcmp(m, "auto") == 0) {
+        c->calibration.automatic = true;
+        return OXP_OK;
+    }
+    static const char *const words[] = {"minmax", "percentile", "entropy", "mse", NULL};
+    int i = word(m, words);
+    if (i < 0 && strncmp(m, "percentile:", 11) == 0) {
+        char *end = NULL;
+        c->calibration.percentile = strtod(m + 11, &end);
+        if (!m[11] || *end || !(c->calibration.percentile > 50 && c->calibration.percentile <= 100))
+            return unknown(c->ctx, "calibration method", m, "a percentile above 50 and up to 100");
+        i = OXP_METHOD_PERCENTILE;
+    }
+    if (i < 0)
+        return unknown(c->ctx, "calibration method", m, "auto, minmax, percentile[:P], entropy or mse");
+    c->calibration.method = (oxp_method)i;
+    return OXP_OK;
+}
+
+static oxp_status resolve_words(oxp_compression *c)
+{
+    static const char *const formats[] = {"auto", "qdq", "stored", NULL};
+    static const char *const ranges[] = {"auto", "on", "off", NULL};
+    static const char *const cpus[] = {"avx2", "vnni", "arm", NULL};
+    const oxp_compress_options *o = c->options;
+    int format = o->quant_format ? word(o->quant_format, formats) : 0;
+    if (format < 0)
+        return unknown(c->ctx, "quant format", o->quant_format, "auto, qdq or stored");
+    c->placement.everywhere = format == 1;
+    c->placement.stored_only = format == 2;
+    if (o->reduce_range && word(o->reduce_range, ranges) < 0)
+        return unknown(c->ctx, "reduce range", o->reduce_range, "auto, on or off");
+    if (o->cpu && word(o->cpu, cpus) < 0)
+        return unknown(c->ctx, "cpu", o->cpu, "avx2, vnni or arm");
+    return OXP_OK;
+}
+
+/* Every form that is written loads from ONNX Runtime 1.17 on. */
+static oxp_status resolve_ort(oxp_compression *c)
+{
+    const char *v = c->options->ort_min_version;
+    if (!v)
+        return OXP_OK;
+    char *end = NULL;
+    long major = strtol(v, &end, 10), minor = end && *end == '.' ? strtol(end + 1, &end, 10) : -1;
+    if (major < 0 || minor < 0 || (*end && *end != '.'))
+        return unknown(c->ctx, "ONNX Runtime version", v, "MAJOR.MINOR such as 1.17");
+    if (c->placement.precision != OXP_PRECISION_NONE && (major < 1 || (major == 1 && minor < 17)))
+        return oxp_fail(c->ctx, OXP_EUSAGE, "E-ORT-VERSION", "ONNX Runtime %ld.%ld: the forms of %s are known to load from 1.17 on",
+                        major, minor, c->options->precision);
+    return OXP_OK;
+}
+
+oxp_status oxp_settings_resolve(oxp_compression *c)
+{
+    OXP_TRY(resolve_precision(c));
+    OXP_TRY(resolve_method(c));
+    OXP_TRY(resolve_words(c));
+    return resolve_ort(c);
+}
+
+void oxp_settings_log(const oxp_compression *c)
+{
+    const oxp_compress_options *o = c->options;
+    oxp_log(c->ctx, OXP_LOG_INFO, "compress %s: precision %s, data %s, calibration %s, format %s, cpu %s, least SQNR %g dB",
+            c->model_path, o->precision, o->data ? o->data : o->input.random_samples ? "random samples" : "none",
+            o->calibration_method ? o->calibration_method : "auto", o->quant_format ? o->quant_format : "auto",
+            o->cpu ? o->cpu : "vnni", o->min_sqnr_db);
+}

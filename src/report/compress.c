@@ -1,0 +1,333 @@
+/* compress.c - what the main job found, as a table and as JSON. */
+#include <math.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "planner/compress.h"
+#include "report/jobs.h"
+
+#define POOR_SQNR_DB 10.0
+#define POOR_AGREEMENT 0.95
+
+typedef struct tally { /* sites by what was done to them */
+    size_t count[8], bytes_before[8], bytes_after[8];
+} tally;
+
+static size_t bytes_after(const oxp_compression *c, size_t i)
+{
+    size_t n = c->sites[i].value->constant.count;
+    return c->choices[i].technique ? n + 4 * oxp_site_scales(&c->sites[i]) : 4 * n;
+}
+
+static double site_sqnr(const oxp_codes *codes)
+{
+    oxp_difference d = {.signal = codes->signal, .noise = codes->noise};
+    return oxp_sqnr_db(&d);
+}
+
+static const oxp_codes *codes_of(const oxp_compression *c, size_t i)
+{
+    return c->choices[i].limit < 127 && c->narrow_codes[i].codes ? &c->narrow_codes[i] : &c->codes[i];
+}
+
+/* ---- JSON ---- */
+
+static void add_error(json_t *weight, const oxp_codes *codes)
+{
+    double relative = codes->signal > 0 ? sqrt(codes->noise / codes->signal) : 0;
+    json_t *error = oxp_json_object(weight, "error");
+    /* one stage: the telescoped and the pairwise sum are that stage's error */
+    oxp_json_real(error, "actual", relative);
+    oxp_json_real(error, "telescoped", relative);
+    oxp_json_real(error, "pairwise", relative);
+}
+
+static void add_weight(json_t *array, const oxp_compression *c, size_t i)
+{
+    const oxp_site *s = &c->sites[i];
+    const oxp_choice *choice = &c->choices[i];
+    char label[OXP_NODE_TEXT_MAX];
+    json_t *w = oxp_json_append(array);
+    oxp_json_string(w, "name", s->value->name);
+    oxp_json_string(w, "node", oxp_graph_node_label(label, s->consumers[0].node));
+    json_t *nodes = oxp_json_array(w, "nodes");
+    for (size_t k = 0; k < s->consumer_count; k++) {
+        json_t *text = json_string(oxp_graph_node_label(label, s->consumers[k].node));
+        if (text)
+            json_array_append_new(nodes, text);
+    }
+    oxp_json_string(w, "op", s->consumers[0].node->type);
+    oxp_json_shape(w, "shape", s->value->constant.rank, s->value->constant.dims, NULL);
+    oxp_json_string(w, "technique", choice->technique ? choice->technique->name : "float");
+    size_t before = 4 * s->value->constant.count, after = bytes_after(c, i);
+    json_t *parameters = oxp_json_object(w, "parameters");
+    if (choice->technique) {
+        oxp_json_integer(parameters, "bits", choice->limit < 127 ? 7 : 8);
+        oxp_json_integer(parameters, "axis", s->channel_axis);
+    }
+    oxp_json_real(w, "bits_per_weight", 8.0 * (double)after / (double)s->value->constant.count);
+    oxp_json_integer(w, "bytes_before", (long long)before);
+    oxp_json_integer(w, "bytes_after", (long long)after);
+    if (choice->technique) {
+        oxp_json_real(w, "sqnr_db", site_sqnr(codes_of(c, i)));
+        add_error(w, codes_of(c, i));
+    }
+    oxp_json_real(w, "measured_noise", c->cost[i]);
+    oxp_json_string(w, "reason", choice->reason);
+    /* output names of the nodes, by which a reader finds them in the written graph */
+    json_t *outputs = oxp_json_array(w, "node_outputs");
+    for (size_t k = 0; k < s->consumer_count; k++) {
+        json_t *text = json_string(oxp_node_proto_output(s->consumers[k].node->proto, 0));
+        if (text)
+            json_array_append_new(outputs, text);
+    }
+}
+
+static void add_activations(json_t *root, const oxp_compression *c)
+{
+    json_t *array = oxp_json_array(root, "activations");
+    for (size_t i = 0; i < c->ranges.count; i++) {
+        const oxp_range *r = &c->ranges.items[i];
+        json_t *a = oxp_json_append(array);
+        oxp_json_string(a, "name", c->watches[i].graph->values[c->watches[i].value].name);
+        oxp_json_string(a, "method", r->fixed ? "fixed" : oxp_method_name(r->method));
+        oxp_json_real(a, "min", (double)r->seen->min);
+        oxp_json_real(a, "max", (double)r->seen->max);
+        oxp_json_real(a, "scale", (double)r->scale.scale);
+        oxp_json_integer(a, "zero_point", r->scale.zero_point);
+    }
+}
+
+static bool is_categorical(oxp_output_kind kind)
+{
+    return kind == OXP_KIND_LOGITS || kind == OXP_KIND_PROBABILITIES || kind == OXP_KIND_LOG_PROBABILITIES;
+}
+
+static void add_outputs(json_t *root, const oxp_compression *c)
+{
+    json_t *array = oxp_json_array(root, "outputs");
+    for (size_t i = 0; c->differences && i < c->reference.output_count; i++) {
+        const oxp_difference *d = &c->differences[i];
+        json_t *o = oxp_json_append(array);
+        oxp_json_string(o, "name", c->source_graph->values[c->source_graph->outputs[i]].name);
+        if (!c->reference.count || !oxp_dtype_is_float(c->reference.outputs[i].dtype)) {
+            oxp_json_boolean(o, "identical", d->nonfinite == 0);
+            continue;
+        }
+        oxp_json_real(o, "sqnr_db", oxp_sqnr_db(d));
+        oxp_json_real(o, "cosine", oxp_cosine(d));
+        oxp_json_real(o, "max_abs_error", d->max_abs);
+        if (is_categorical(c->reference.kinds[i]) && d->rows) {
+            oxp_json_real(o, "kl", d->kl / (double)d->rows);
+            oxp_json_real(o, "top1_agreement", (double)d->agree / (double)d->rows);
+        }
+    }
+}
+
+static void add_prepare(json_t *root, const oxp_compression *c)
+{
+    if (!c->was_prepared)
+        return;
+    json_t *p = oxp_json_object(root, "preparation"), *steps = oxp_json_array(p, "steps");
+    for (size_t i = 0; i < OXP_PREPARE_STEPS; i++) {
+        const oxp_prepare_step_result *s = &c->prepare.steps[i];
+        json_t *o = oxp_json_append(steps);
+        oxp_json_string(o, "name", s->name);
+        oxp_json_integer(o, "changed", (long long)s->changed);
+        oxp_json_integer(o, "left", (long long)s->left);
+        oxp_json_integer(o, "undone", (long long)s->undone);
+        if (s->difference >= 0)
+            oxp_json_real(o, "difference", s->difference);
+    }
+    json_t *tensors = oxp_json_array(p, "tensors");
+    for (size_t i = 0; i < c->prepare.tensor_count; i++) {
+        json_t *text = json_string(c->prepare.tensors[i]);
+        if (text)
+            json_array_append_new(tensors, text);
+    }
+    oxp_json_integer(p, "nodes_before", (long long)c->prepare.nodes_before);
+    oxp_json_integer(p, "nodes_after", (long long)c->prepare.nodes_after);
+    oxp_json_integer(p, "opset_before", c->opset_before);
+    oxp_json_integer(p, "opset_after", c->opset_after);
+    oxp_json_string(p, "opset_reason", c->opset_reason);
+}
+
+static void add_seconds(json_t *root, const oxp_compression *c)
+{
+    json_t *s = oxp_json_object(root, "seconds");
+    oxp_json_real(s, "load", c->seconds_load);
+    oxp_json_real(s, "calibrate", c->seconds_calibrate);
+    oxp_json_real(s, "search", c->seconds_search);
+    oxp_json_real(s, "apply", c->seconds_apply);
+    oxp_json_real(s, "verify", c->seconds_verify);
+    oxp_json_real(s, "total", c->seconds_total);
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    oxp_json_integer(root, "peak_rss_bytes", (long long)usage.ru_maxrss * 1024);
+}
+
+/* ---- verdict ---- */
+
+static double least_agreement(const oxp_compression *c)
+{
+    double least = 1;
+    for (size_t i = 0; c->differences && i < c->reference.output_count; i++)
+        if (c->differences[i].rows)
+            least = fmin(least, (double)c->differences[i].agree / (double)c->differences[i].rows);
+    return least;
+}
+
+static const char *verdict(const oxp_compression *c)
+{
+    if (!c->differences)
+        return "unmeasured";
+    return c->sqnr_db < POOR_SQNR_DB || least_agreement(c) < POOR_AGREEMENT ? "poor" : "good";
+}
+
+static void fill_json(json_t *root, const oxp_compression *c)
+{
+    size_t before = oxp_model_bytes(c->source);
+    oxp_json_string(root, "onnxpress", oxp_version());
+    oxp_json_file(root, "model", c->model_path, before, oxp_model_hash(c->source));
+    if (c->output_path)
+        oxp_json_file(root, "output", c->output_path, c->output_bytes, c->output_hash);
+    oxp_json_real(root, "ratio", (double)before / (double)c->output_bytes);
+    oxp_json_string(root, "verdict", verdict(c));
+    if (c->has_samples) {
+        char hex[17];
+        json_t *d = oxp_json_object(root, "data");
+        oxp_json_string(d, "path", c->options->data);
+        oxp_json_integer(d, "samples", (long long)c->samples.source.count);
+        oxp_json_integer(d, "held_out", c->in_sample ? 0 : (long long)c->held_count);
+        oxp_json_boolean(d, "in_sample", c->in_sample);
+        oxp_json_boolean(d, "random", c->samples.dataset == NULL);
+        oxp_hash_hex(hex, oxp_samples_hash(&c->samples));
+        if (c->samples.dataset)
+            oxp_json_string(d, "xxh3", hex);
+    }
+    add_prepare(root, c);
+    json_t *weights = oxp_json_array(root, "weights");
+    for (size_t i = 0; i < c->site_count; i++)
+        add_weight(weights, c, i);
+    add_activations(root, c);
+    add_outputs(root, c);
+    if (isfinite(c->sqnr_db) && c->options->min_sqnr_db > 0) {
+        json_t *target = oxp_json_object(root, "target");
+        oxp_json_string(target, "kind", "min-sqnr");
+        oxp_json_real(target, "asked", c->options->min_sqnr_db);
+        oxp_json_real(target, "reached", c->sqnr_db);
+    }
+    add_seconds(root, c);
+}
+
+/* ---- text ---- */
+
+static oxp_status text_techniques(oxp_report *r, const oxp_compression *c)
+{
+    tally t = {0};
+    for (size_t i = 0; i < c->site_count; i++) {
+        size_t k = oxp_technique_count();
+        for (size_t j = 0; j < oxp_technique_count(); j++)
+            if (c->choices[i].technique == oxp_technique_at(j))
+                k = j;
+        t.count[k]++;
+        t.bytes_before[k] += 4 * c->sites[i].value->constant.count;
+        t.bytes_after[k] += bytes_after(c, i);
+    }
+    for (size_t k = 0; k <= oxp_technique_count(); k++) {
+        char before[32], after[32];
+        if (t.count[k])
+            OXP_TRY(oxp_report_line(r, "  %-8s %4zu weights  %10s -> %s",
+                                    k < oxp_technique_count() ? oxp_technique_at(k)->name : "float", t.count[k],
+                                    oxp_bytes_text(before, (double)t.bytes_before[k]),
+                                    oxp_bytes_text(after, (double)t.bytes_after[k])));
+    }
+    return OXP_OK;
+}
+
+static oxp_status text_taken_back(oxp_report *r, const oxp_compression *c)
+{
+    char quoted[OXP_QUOTED_MAX];
+    for (size_t i = 0; i < c->site_count; i++)
+        if (isfinite(c->cost[i]) && c->choices[i].reason && strstr(c->choices[i].reason, "too much"))
+            OXP_TRY(oxp_report_line(r, "  %s: %s (alone %.1f dB)", oxp_quote(quoted, c->sites[i].value->name),
+                                    c->choices[i].reason, -10 * log10(c->cost[i])));
+    return OXP_OK;
+}
+
+static void log_weights(const oxp_compression *c)
+{
+    char quoted[OXP_QUOTED_MAX], shape[OXP_SHAPE_TEXT_MAX], before[32], after[32];
+    for (size_t i = 0; i < c->site_count; i++) {
+        const oxp_site *s = &c->sites[i];
+        oxp_log(c->ctx, OXP_LOG_VERBOSE, "[%3zu/%zu] %s %s %s: %s, %s -> %s%s%s", i + 1, c->site_count,
+                oxp_quote(quoted, s->value->name), s->consumers[0].node->type,
+                oxp_shape_text(shape, s->value->constant.rank, s->value->constant.dims),
+                c->choices[i].technique ? c->choices[i].technique->name : "float",
+                oxp_bytes_text(before, 4.0 * (double)s->value->constant.count), oxp_bytes_text(after, (double)bytes_after(c, i)),
+                c->choices[i].reason ? "; " : "", c->choices[i].reason ? c->choices[i].reason : "");
+    }
+}
+
+static oxp_status fill_text(oxp_report *r, const oxp_compression *c)
+{
+    char before[32], after[32];
+    size_t source = oxp_model_bytes(c->source);
+    if (c->was_prepared)
+        for (size_t i = 0; i < OXP_PREPARE_STEPS; i++)
+            if (c->prepare.steps[i].changed)
+                OXP_TRY(oxp_report_line(r, "  prepared: %s, %zu places", c->prepare.steps[i].summary, c->prepare.steps[i].changed));
+    OXP_TRY(text_techniques(r, c));
+    OXP_TRY(text_taken_back(r, c));
+    log_weights(c);
+    oxp_bytes_text(before, (double)source);
+    oxp_bytes_text(after, (double)c->output_bytes);
+    double ratio = (double)source / (double)c->output_bytes;
+    if (!c->differences)
+        return oxp_report_line(r, "%s -> %s (%.2f x smaller), outputs not measured: no samples", before, after, ratio);
+    return oxp_report_line(r, "%s -> %s (%.2f x smaller), output SQNR %.2f dB, top-1 agreement %.2f %%, on %zu %s samples", before,
+                           after, ratio, c->sqnr_db, 100 * least_agreement(c), c->held_count,
+                           c->in_sample ? "calibration" : "held-out");
+}
+
+static void warn_if_poor(const oxp_compression *c)
+{
+    if (strcmp(verdict(c), "poor") != 0)
+        return;
+    oxp_log(c->ctx, OXP_LOG_WARNING,
+            "the result is poor (%.2f dB, %.1f %% agreement); try --min-sqnr 20, or --precision w8, which needs no integers",
+            c->sqnr_db, 100 * least_agreement(c));
+}
+
+oxp_status oxp_compress_file(oxp_report **out, oxp_ctx *ctx, const char *model, const char *output,
+                             const oxp_compress_options *options)
+{
+    oxp_report *r;
+    OXP_TRY(oxp_report_new(&r, ctx));
+    oxp_compression *c;
+    oxp_status status = oxp_alloc(&c, ctx, 1, sizeof *c, "compression");
+    if (status != OXP_OK) {
+        oxp_report_free(r);
+        return status;
+    }
+    status = oxp_compression_run(c, ctx, model, output, options);
+    bool usable = status == OXP_OK || status == OXP_EBOUND;
+    if (usable) {
+        size_t count;
+        const oxp_file_id *ids = oxp_model_files(c->source, &count);
+        fill_json(r->json, c);
+        oxp_status filled = oxp_report_protect(r, ids, count);
+        if (filled == OXP_OK)
+            filled = fill_text(r, c);
+        warn_if_poor(c);
+        usable = filled == OXP_OK;
+        status = usable ? status : filled;
+    }
+    oxp_compression_free(c);
+    oxp_free(c);
+    if (usable)
+        *out = r;
+    else
+        oxp_report_free(r);
+    return status;
+}

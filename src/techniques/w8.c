@@ -1,0 +1,89 @@
+/* w8.c - weights stored in 8 bits and computed in float.
+ *
+ * codes (int8) -> Cast -> Mul(scale): an expression of constants that ONNX Runtime folds when it loads the model, for any
+ * operator; the bytes of int8 at the speed of float. (DequantizeLinear in its place is never folded and runs every time.)
+ * A table that only Gather reads is not folded, which would undo the saving in memory: Gather takes the codes, and
+ * DequantizeLinear stands behind it, with a scale per column. */
+#include <string.h>
+
+#include "techniques/technique.h"
+
+static bool applies(const oxp_site *s, const char **why_not)
+{
+    /* codes, scales and the two nodes against four bytes a weight */
+    size_t n = s->value->constant.count, after = n + 4 * oxp_site_scales(s) + 90;
+    if (after < 4 * n)
+        return true;
+    *why_not = "too small: codes, scales and nodes would be larger than the weight";
+    return false;
+}
+
+static oxp_status add_codes(const char **codes, const char **scales, oxp_edit *e, const oxp_site *s, int scale_rank,
+                            const int64_t *scale_dims)
+{
+    const oxp_tensor *t = &s->value->constant;
+    const oxp_codes *c = oxp_edit_codes(e, s);
+    OXP_TRY(oxp_edit_constant(codes, e, s->graph, "q", OXP_INT8, t->rank, t->dims, c->codes));
+    return oxp_edit_constant(scales, e, s->graph, "s", OXP_FLOAT, scale_rank, scale_dims, c->scales);
+}
+
+/* The Mul takes over the weight's name, so that no consumer changes, in whatever body it stands. */
+static oxp_status store(oxp_edit *e, const oxp_site *s)
+{
+    const char *codes, *scales, *cast = NULL, *name = s->value->name;
+    OXP_TRY(add_codes(&codes, &scales, e, s, s->scale_rank, s->scale_dims));
+    size_t at = 0;
+    if (s->value->producer) {
+        at = oxp_edit_position(s->graph->proto, s->value->producer->proto);
+        OXP_TRY(oxp_edit_remove_node(e->model, s->graph->proto, s->value->producer->proto));
+    } else {
+        OXP_TRY(oxp_edit_remove_initializer(e->model, s->graph->proto, name));
+    }
+    oxp_node_proto *node;
+    OXP_TRY(oxp_edit_node(&node, e, s->graph, at, "Cast", 1, &codes, &cast));
+    OXP_TRY(oxp_edit_set_int(e->model, node, "to", OXP_FLOAT));
+    const char *factors[2] = {cast, scales};
+    return oxp_edit_node(&node, e, s->graph, at + 1, "Mul", 2, factors, &name);
+}
+
+/* Gather(codes) -> DequantizeLinear: the Gather keeps its place, its output gets a new name. */
+static oxp_status store_table(oxp_edit *e, const oxp_site *s)
+{
+    const char *codes, *scales, *zeros, *key;
+    int64_t columns[1] = {s->value->constant.dims[s->value->constant.rank - 1]};
+    OXP_TRY(add_codes(&codes, &scales, e, s, 1, columns));
+    int8_t *zero = oxp_arena_alloc(&e->arena, (size_t)columns[0], 1);
+    key = oxp_arena_printf(&e->arena, "zero/i8/%lld", (long long)columns[0]);
+    if (!zero || !key)
+        return OXP_ELIMIT;
+    OXP_TRY(oxp_edit_shared(&zeros, e, s->graph, key, OXP_INT8, 1, columns, zero));
+    for (size_t i = 0; i < s->consumer_count; i++) {
+        const oxp_graph_node *gather = s->consumers[i].node;
+        const char *output = oxp_node_proto_output(gather->proto, 0), *raw;
+        OXP_TRY(oxp_edit_name(&raw, e, "t"));
+        OXP_TRY(oxp_edit_set_input(e->model, gather->proto, 0, codes));
+        OXP_TRY(oxp_edit_set_output(e->model, gather->proto, 0, raw));
+        const char *inputs[3] = {raw, scales, zeros};
+        oxp_node_proto *node;
+        OXP_TRY(oxp_edit_node(&node, e, gather->graph, oxp_edit_position(gather->graph->proto, gather->proto) + 1,
+                              "DequantizeLinear", 3, inputs, &output));
+        OXP_TRY(oxp_edit_set_int(e->model, node, "axis", -1));
+    }
+    return oxp_edit_drop_constant(e, s->graph, s->value);
+}
+
+static oxp_status apply(oxp_edit *e)
+{
+    for (size_t i = 0; i < e->site_count; i++)
+        if (e->choices[i].technique == &oxp_technique_w8)
+            OXP_TRY(e->sites[i].is_table ? store_table(e, &e->sites[i]) : store(e, &e->sites[i]));
+    return OXP_OK;
+}
+
+const oxp_technique oxp_technique_w8 = {
+    .name = "w8",
+    .summary = "weights stored in 8 bits, folded at load: int8 bytes at float speed, for any operator",
+    .stage = OXP_STAGE_ENCODE,
+    .applies = applies,
+    .apply = apply,
+};
