@@ -32,8 +32,8 @@ typedef struct record {
 
 static void put(record *r, uint64_t value, size_t width)
 {
-    for (size_t i = 0; i < width; i++)
-        r->data[r->used++] = (uint8_t)(value >> (8 * i));
+    for (size_t i = 0; i < width; i++, value >>= 8)
+        r->data[r->used++] = (uint8_t)value;
 }
 
 static uint64_t cap32(uint64_t value)

@@ -23,5 +23,6 @@ int command_compare(oxp_ctx *ctx, shared *s, size_t count, const char *const *po
     if (!options.data && !s->random)
         return fail(2, "E-USAGE", "compare needs --data D, or --random N");
     oxp_report *report = NULL;
-    return finish(ctx, s, oxp_compare_files(&report, ctx, positional[0], positional[1], options.data, &o), report);
+    oxp_status status = oxp_compare_files(&report, ctx, positional[0], positional[1], options.data, &o);
+    return finish(ctx, s, status, report);
 }

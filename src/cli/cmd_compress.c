@@ -70,5 +70,6 @@ int command_compress(oxp_ctx *ctx, shared *s, size_t count, const char *const *p
     if (!options.precision)
         return fail(2, "E-USAGE", "compress needs --precision: none, w8a8, dynamic or w8 (none and w8 and dynamic need no data)");
     oxp_report *report = NULL;
-    return finish(ctx, s, oxp_compress_file(&report, ctx, positional[0], options.output, &o), report);
+    oxp_status status = oxp_compress_file(&report, ctx, positional[0], options.output, &o);
+    return finish(ctx, s, status, report);
 }

@@ -29,5 +29,6 @@ int command_run(oxp_ctx *ctx, shared *s, size_t count, const char *const *positi
     if (!options.data && !s->random)
         return fail(2, "E-USAGE", "run needs --data D, or --random N");
     oxp_report *report = NULL;
-    return finish(ctx, s, oxp_run_file(&report, ctx, positional[0], options.data, &o), report);
+    oxp_status status = oxp_run_file(&report, ctx, positional[0], options.data, &o);
+    return finish(ctx, s, status, report);
 }

@@ -7,7 +7,8 @@ int command_info(oxp_ctx *ctx, shared *s, size_t count, const char *const *posit
     oxp_input_options input;
     input_options(&input, s);
     oxp_report *report = NULL;
-    return finish(ctx, s, oxp_info_file(&report, ctx, positional[0], &input), report);
+    oxp_status status = oxp_info_file(&report, ctx, positional[0], &input);
+    return finish(ctx, s, status, report);
 }
 
 int command_operators(oxp_ctx *ctx, shared *s, size_t count, const char *const *positional)
@@ -15,7 +16,8 @@ int command_operators(oxp_ctx *ctx, shared *s, size_t count, const char *const *
     (void)count;
     (void)positional;
     oxp_report *report = NULL;
-    return finish(ctx, s, oxp_operators(&report, ctx), report);
+    oxp_status status = oxp_operators(&report, ctx);
+    return finish(ctx, s, status, report);
 }
 
 int command_techniques(oxp_ctx *ctx, shared *s, size_t count, const char *const *positional)
@@ -23,5 +25,6 @@ int command_techniques(oxp_ctx *ctx, shared *s, size_t count, const char *const 
     (void)count;
     (void)positional;
     oxp_report *report = NULL;
-    return finish(ctx, s, oxp_techniques(&report, ctx), report);
+    oxp_status status = oxp_techniques(&report, ctx);
+    return finish(ctx, s, status, report);
 }

@@ -35,6 +35,7 @@ oxp_status oxp_edit_set_input(oxp_model *model, oxp_node_proto *n, size_t i, con
 oxp_status oxp_edit_set_output(oxp_model *model, oxp_node_proto *n, size_t i, const char *name);
 oxp_status oxp_edit_set_int(oxp_model *model, oxp_node_proto *n, const char *attribute, int64_t value);
 oxp_status oxp_edit_set_ints(oxp_model *model, oxp_node_proto *n, const char *attribute, size_t count, const int64_t *values);
+oxp_status oxp_edit_set_floats(oxp_model *model, oxp_node_proto *n, const char *attribute, size_t count, const float *values);
 oxp_status oxp_edit_set_float(oxp_model *model, oxp_node_proto *n, const char *attribute, float value);
 oxp_status oxp_edit_set_string(oxp_model *model, oxp_node_proto *n, const char *attribute, const char *value);
 oxp_status oxp_edit_set_tensor_attribute(oxp_model *model, oxp_node_proto *n, const char *attribute, oxp_dtype dtype, int rank,

@@ -186,6 +186,22 @@ oxp_status oxp_edit_set_ints(oxp_model *model, oxp_node_proto *n, const char *at
     return OXP_OK;
 }
 
+oxp_status oxp_edit_set_floats(oxp_model *model, oxp_node_proto *n, const char *attribute,
+                               size_t count, const float *values)
+{
+    float *copy = oxp_arena_alloc(&model->arena, count, sizeof *copy);
+    if (copy == NULL)
+        return oxp_out_of_memory(model);
+    if (count > 0)
+        memcpy(copy, values, count * sizeof *copy);
+    Onnx__AttributeProto *a;
+    OXP_TRY(
+        empty_attribute(&a, model, n, attribute, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS));
+    a->floats = copy;
+    a->n_floats = count;
+    return OXP_OK;
+}
+
 oxp_status oxp_edit_set_float(oxp_model *model, oxp_node_proto *n, const char *attribute,
                               float value)
 {

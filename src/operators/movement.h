@@ -68,7 +68,8 @@ oxp_status oxp_move_make_output(oxp_node *n, int i, oxp_dtype dtype, int rank, c
 
 /* Input i (FLOAT, FLOAT16 or BFLOAT16) as float: its own memory or a converted copy that lives until the call returns. */
 oxp_status oxp_move_floats(oxp_node *n, int input, const float **values);
-/* Where the floats of an output are written first: its own memory, or scratch that oxp_move_store() then converts. */
+/* Where the floats of an output are written first: its own memory, or scratch (another type, or nobody wants it) from
+ * which oxp_move_store() then converts. */
 oxp_status oxp_move_float_output(oxp_node *n, int output, float **values);
 void oxp_move_store(oxp_node *n, int output, const float *values);
 

@@ -162,14 +162,15 @@ oxp_status oxp_move_floats(oxp_node *n, int input, const float **values)
 oxp_status oxp_move_float_output(oxp_node *n, int output, float **values)
 {
     oxp_tensor *t = &n->out[output];
-    *values = t->dtype == OXP_FLOAT ? t->data : oxp_node_scratch(n, t->count, sizeof **values);
+    bool direct = t->dtype == OXP_FLOAT && t->data;
+    *values = direct ? t->data : oxp_node_scratch(n, t->count, sizeof **values);
     return *values ? OXP_OK : n->ctx->status;
 }
 
 void oxp_move_store(oxp_node *n, int output, const float *values)
 {
     oxp_tensor *t = &n->out[output];
-    if (t->dtype == OXP_FLOAT)
+    if (t->dtype == OXP_FLOAT || !t->data)
         return;
     assert(t->dtype == OXP_FLOAT16 || t->dtype == OXP_BFLOAT16);
     uint16_t *bits = t->data;

@@ -39,7 +39,7 @@ typedef struct oxp_operator {
 /* Examples are documentation and test cases at once: "X[1,3,5,5] W[4,3,3,3]; pads=1,1,1,1 group=1".
  * Inputs: NAME[dims], optional :dtype (f32 default; f16 bf16 f64 i8 u8 i16 u16 i32 u32 i64 u64 bool), optional ={v,v,…};
  * "_" is an omitted input; without values, floats are drawn from [-1,1) and integers from 0..3.
- * Attributes: ints "axis=1", int lists "pads=1,1", floats with a point "alpha=0.5", strings 'mode=\'linear\''. */
+ * "outputs=3" asks for that many outputs. Attributes: ints "axis=1", int lists "pads=1,1", floats with a point "alpha=0.5", strings 'mode=\'linear\''. */
 
 struct oxp_node {
     oxp_ctx *ctx;

@@ -76,7 +76,7 @@ static oxp_status run_alone(oxp_ctx *ctx, const oxp_graph *g, oxp_tensor *result
 oxp_status oxp_pass_evaluate(oxp_tensor *out, bool *ran, oxp_pass *p, const oxp_graph_node *node,
                              const oxp_tensor *const *inputs, size_t bytes)
 {
-    oxp_graph *g;
+    oxp_graph *g = NULL;
     OXP_TRY(isolate(&g, p, node, inputs));
     oxp_tensor *results = oxp_arena_alloc(&p->arena, g->output_count + 1, sizeof *results);
     if (!results)
@@ -88,7 +88,7 @@ oxp_status oxp_pass_evaluate(oxp_tensor *out, bool *ran, oxp_pass *p, const oxp_
     own.log = NULL;
     oxp_status status = run_alone(&own, g, results);
     *ran = status == OXP_OK;
-    if (status == OXP_ECANCELLED)
+    if (status == OXP_ECANCELLED || strcmp(own.code, "E-LIMIT-TIME") == 0)
         return oxp_ctx_join(p->ctx, &own);
     status = OXP_OK;
     for (size_t i = 0, k = 0; *ran && i < node->output_count; i++) {

@@ -163,10 +163,7 @@ int oxp_pass_rank(const oxp_pass *p, size_t scope, uint32_t id)
     const oxp_value *v = oxp_pass_root(p, scope, id, &home);
     if (v->kind == OXP_VALUE_CONSTANT)
         return v->constant.rank;
-    if (!p->ranks || home >= p->ranks->graph_count)
-        return -1;
-    size_t rank = oxp_map_get(&p->ranks->by_graph[home], v->name);
-    return rank <= OXP_MAX_RANK ? (int)rank : -1;
+    return oxp_seen_rank(p->seen, home, v->name);
 }
 
 bool oxp_pass_is(const oxp_graph_node *node, const char *type)

@@ -8,6 +8,7 @@
 #include "graph/graph.h"
 #include "onnx/edit.h"
 #include "prepare/prepare.h"
+#include "prepare/runs.h"
 #include "util/map.h"
 
 #define OXP_NO_SCOPE SIZE_MAX
@@ -20,12 +21,6 @@ typedef struct oxp_fold_scope {
     bool *touched;   /* by node index */
 } oxp_fold_scope;
 
-/* Ranks of values as running the given model showed them, by graph (same numbering as the view) and name. */
-typedef struct oxp_ranks {
-    oxp_map *by_graph; /* name -> rank; absent: never computed, or with ranks that differ */
-    size_t graph_count;
-} oxp_ranks;
-
 /* Which places a step may change: the first `limit` of them without those that were refused before. */
 typedef struct oxp_admission {
     size_t limit, admitted;
@@ -37,7 +32,7 @@ typedef struct oxp_admission {
 typedef struct oxp_pass {
     oxp_ctx *ctx;
     oxp_model *model;
-    const oxp_ranks *ranks; /* NULL: the model was not run */
+    const oxp_seen *seen; /* what running the given model showed */
     oxp_admission *admission;
     oxp_prepare_result *result;
     size_t step; /* index into result->steps */

@@ -58,6 +58,13 @@ typedef struct oxp_prepare_result {
  * with oxp_prepare_release(). Fails when a given sample does not run (not when an operator is missing). */
 oxp_status oxp_prepare(oxp_model **out, oxp_prepare_result *result, oxp_model *model,
                        const oxp_prepare_options *options);
+
+/* A clone raised to opset `target`, on the same terms of ownership; ranks and types that the conversion needs are taken
+ * from running the samples (or random inputs). The outputs must stay within the tolerance: E-UPGRADE. *difference is
+ * negative when the model cannot be run. A model at or above the target is cloned and nothing else. */
+oxp_status oxp_prepare_raise_opset(oxp_model **out, double *difference, oxp_model *model, int64_t target,
+                                   const oxp_tensor *const *const *samples, size_t sample_count);
+
 void oxp_prepare_release(oxp_prepare_result *result); /* takes an all-zero result */
 
 #endif

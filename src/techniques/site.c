@@ -45,6 +45,8 @@ static size_t product(const int64_t *dims, int from, int to)
 static void set_layout(oxp_site *s, const oxp_graph_node *node)
 {
     const oxp_tensor *t = &s->value->constant;
+    if (strcmp(node->type, "Gather") == 0) /* a table: a scale per column, which stands behind the Gather */
+        s->channel_axis = t->rank - 1;
     int rank = t->rank, axis = s->channel_axis;
     bool matmul = strcmp(node->type, "MatMul") == 0, by_block = matmul || is_recurrent(node->type);
     int batch_end = !by_block ? 0 : matmul && axis == rank - 1 ? rank - 2 : axis;

@@ -1,0 +1,96 @@
+/* global_pool.c - GlobalAveragePool, GlobalMaxPool and GlobalLpPool: x[N, C, ...] to y[N, C, 1, ...], any number of axes.
+ *
+ * https://onnx.ai/onnx/operators/onnx__GlobalAveragePool.html and its sisters. Computes in FLOAT, sums in double. */
+#include "kernels/pool.h"
+
+#include "operators/real.h"
+
+typedef struct global_state {
+    size_t planes, count;
+    int64_t p;
+} global_state;
+
+static oxp_status prepare(oxp_node *n)
+{
+    const oxp_tensor *x = n->in[0];
+    global_state *state = oxp_node_state(n, sizeof *state);
+    int64_t dims[OXP_MAX_RANK];
+    if (!state)
+        return OXP_ELIMIT;
+    OXP_TRY(oxp_real_types(n, 0));
+    if (x->rank < 2)
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 0 has rank %d, expected at least 2", x->rank);
+    state->planes = (size_t)(x->dims[0] * x->dims[1]);
+    state->count = state->planes ? x->count / state->planes : 0;
+    if (state->planes && state->count == 0)
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 0 has %zu planes without an element", state->planes);
+    for (int i = 0; i < x->rank; i++)
+        dims[i] = i < 2 ? x->dims[i] : 1;
+    return oxp_output(n, 0, x->dtype, x->rank, dims);
+}
+
+static oxp_status prepare_lp(oxp_node *n)
+{
+    OXP_TRY(prepare(n));
+    global_state *state = n->state;
+    state->p = oxp_attr_int(n, "p", 2);
+    if (state->p < 1)
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "attribute \"p\" is %lld, expected at least 1", (long long)state->p);
+    return OXP_OK;
+}
+
+static oxp_status run(oxp_node *n, void (*kernel)(const global_state *state, const float *x, float *y))
+{
+    if (!oxp_node_makes(n, 0))
+        return OXP_OK;
+    const float *x = oxp_real_in(n, 0);
+    float *y = oxp_real_out(n, 0);
+    if (!x || !y)
+        return OXP_ELIMIT;
+    kernel(n->state, x, y);
+    oxp_real_done(n, 0, y);
+    return OXP_OK;
+}
+
+static void average(const global_state *state, const float *x, float *y)
+{
+    oxp_pool_global_average(state->planes, state->count, x, y);
+}
+
+static void maximum(const global_state *state, const float *x, float *y)
+{
+    oxp_pool_global_max(state->planes, state->count, x, y);
+}
+
+static void lp(const global_state *state, const float *x, float *y)
+{
+    oxp_pool_global_lp(state->planes, state->count, state->p, x, y);
+}
+
+static oxp_status forward_average(oxp_node *n)
+{
+    return run(n, average);
+}
+
+static oxp_status forward_max(oxp_node *n)
+{
+    return run(n, maximum);
+}
+
+static oxp_status forward_lp(oxp_node *n)
+{
+    return run(n, lp);
+}
+
+static const char *const examples[] = {"X[2,3,5,4]", "X[1,17,33]", "X[1,2,3,4,5]", "X[2,3]", "X[1,4,6,6]:f64", NULL};
+static const char *const lp_examples[] = {"X[2,3,5,4]", "X[1,2,7]; p=1", "X[1,2,3,4]; p=3", NULL};
+
+#define GLOBAL_POOL(type_, since_, prepare_, forward_, examples_)                                                      \
+    {                                                                                                                  \
+        .domain = "", .type = type_, .since = since_, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1,            \
+        .prepare = prepare_, .forward = forward_, .examples = examples_                                                \
+    }
+
+const oxp_operator oxp_op_global_average_pool_1 = GLOBAL_POOL("GlobalAveragePool", 1, prepare, forward_average, examples);
+const oxp_operator oxp_op_global_max_pool_1 = GLOBAL_POOL("GlobalMaxPool", 1, prepare, forward_max, examples);
+const oxp_operator oxp_op_global_lp_pool_2 = GLOBAL_POOL("GlobalLpPool", 2, prepare_lp, forward_lp, lp_examples);
