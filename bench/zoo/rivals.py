@@ -9,6 +9,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 
 import onnx
@@ -44,7 +45,9 @@ def one_file(subject, method):
     command = [sys.executable, os.path.join(cache.HERE, "peers.py"), subject.model,
                subject.calibration, out, method]
     start = time.time()
-    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit_memory)
+    with tempfile.TemporaryDirectory() as folder:       # shape inference leaves files where it runs
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True,
+                              preexec_fn=limit_memory)
     made = {"seconds": round(time.time() - start, 1)}
     if done.returncode != 0:
         return made | {"error": (done.stderr.strip().splitlines() or ["no message"])[-1][:300]}

@@ -253,9 +253,12 @@ oxp_status oxp_data_files_find(oxp_dataset *d)
     if (stat(d->path, &about) != 0 || !S_ISDIR(about.st_mode)) /* reading names what is wrong */
         return add_set(d, ends_with(d->path, ".npz") ? SET_NPZ : SET_NPY, d->path);
     name_list list = {0};
+    const char *subject = d->ctx->subject;
+    d->ctx->subject = d->path;
     oxp_status status = list_folder(d, &list, d->path);
     if (status == OXP_OK)
         status = add_names(d, &list);
+    d->ctx->subject = subject;
     oxp_free(list.names);
     return status;
 }

@@ -65,41 +65,53 @@ static double range_error(const bins *b, float low, float high)
     return sum;
 }
 
-#define CLIP_STEPS 40
+#define CLIP_STEPS 32
+#define CLIP_OCTAVES 6.0f
 
-/* The share of `edge` that is best while the other end stays; shares from 1 down to 1/64, geometric. */
-static float best_edge(const bins *b, float edge, float other, bool is_high, double *error)
+typedef struct clip { /* in octaves below the seen ends */
+    float low, high;
+} clip;
+
+static double clip_error(const bins *b, const oxp_histogram *h, clip c)
 {
-    float best = edge;
-    *error = is_high ? range_error(b, other, edge) : range_error(b, edge, other);
-    for (int i = 1; i <= CLIP_STEPS; i++) {
-        float clip = edge * exp2f(-6.0f * (float)i / CLIP_STEPS);
-        double e = is_high ? range_error(b, other, clip) : range_error(b, clip, other);
-        if (e < *error) {
-            *error = e;
-            best = clip;
-        }
-    }
-    return best;
+    return range_error(b, fminf(h->min, 0) * exp2f(-c.low), fmaxf(h->max, 0) * exp2f(-c.high));
 }
 
+/* Moves both ends, or one, by up to `reach` octaves either way in `steps` steps; keeps the best. */
+static void descend(const bins *b, const oxp_histogram *h, clip *c, double *error, bool low, bool high, float reach, int steps)
+{
+    clip centre = *c;
+    for (int i = -steps; i <= steps; i++) {
+        float octaves = reach * (float)i / (float)steps;
+        clip trial = {centre.low + (low ? octaves : 0), centre.high + (high ? octaves : 0)};
+        if (trial.low < 0 || trial.high < 0)
+            continue;
+        double e = clip_error(b, h, trial);
+        if (e < *error) {
+            *error = e;
+            *c = trial;
+        }
+    }
+}
+
+/* Coarse steps over both ends at once, then each end and both with ever finer steps: the ends hang together through the scale,
+ * so that moving one alone stops on a ridge. */
 static oxp_scale by_mse(const oxp_histogram *h)
 {
-    static const int rounds = 3;
     bins b;
     occupied(&b, h);
-    float low = fminf(h->min, 0), high = fmaxf(h->max, 0);
-    double error = INFINITY;
-    for (int i = 0; i < rounds; i++) {
-        double before = error;
-        if (high > 0)
-            high = best_edge(&b, fmaxf(h->max, 0), low, true, &error);
-        if (low < 0)
-            low = best_edge(&b, fminf(h->min, 0), high, false, &error);
-        if (error >= before)
-            break;
+    clip c = {0, 0};
+    double error = clip_error(&b, h, c);
+    bool has_low = h->min < 0, has_high = h->max > 0;
+    descend(&b, h, &c, &error, has_low, has_high, CLIP_OCTAVES, CLIP_STEPS);
+    for (float reach = 2.0f; reach > 0.02f; reach /= 3.0f) {
+        if (has_low && has_high) {
+            descend(&b, h, &c, &error, true, false, reach, 6);
+            descend(&b, h, &c, &error, false, true, reach, 6);
+        }
+        descend(&b, h, &c, &error, has_low, has_high, reach, 6);
     }
-    return oxp_scale_for_range(low, high, 255);
+    return oxp_scale_for_range(fminf(h->min, 0) * exp2f(-c.low), fmaxf(h->max, 0) * exp2f(-c.high), 255);
 }
 
 /* ---- entropy ---- */
@@ -175,8 +187,8 @@ static oxp_scale by_entropy(const oxp_histogram *hist)
             best = n;
         }
     }
-    float clip = best == ENTROPY_BINS ? most : fminf(most, (float)best * width);
-    return oxp_scale_for_range(fmaxf(hist->min, -clip), fminf(hist->max, clip), 255);
+    float edge = best == ENTROPY_BINS ? most : fminf(most, (float)best * width);
+    return oxp_scale_for_range(fmaxf(hist->min, -edge), fminf(hist->max, edge), 255);
 }
 
 oxp_scale oxp_scale_by(oxp_method method, const oxp_histogram *h, double percentile)

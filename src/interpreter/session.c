@@ -40,8 +40,7 @@ struct oxp_session {
 
 static void storage_free(oxp_storage *s)
 {
-    oxp_free(s->data);
-    oxp_free(s);
+    oxp_free(s); /* header and data are one block */
 }
 
 static void cache_clear(oxp_session *root)

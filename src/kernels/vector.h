@@ -21,6 +21,13 @@
 #define OXP_LOOPS
 #endif
 
+/* In front of a loop whose destination is one of its sources or apart from them: nothing is carried from turn to turn. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define OXP_INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define OXP_INDEPENDENT
+#endif
+
 #if defined(__x86_64__) && defined(__linux__)
 #define OXP_VECTORISED OXP_LOOPS __attribute__((target_clones("avx512f", "avx2", "default")))
 #else

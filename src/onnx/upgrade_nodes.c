@@ -50,8 +50,8 @@ oxp_status oxp_upgrade_spatial(oxp_upgrade *u)
     return drop_attribute(u, "spatial");
 }
 
-/* The mask had the type of the data and becomes BOOL. When nobody reads it, it is taken off. */
-oxp_status oxp_upgrade_dropout_mask(oxp_upgrade *u)
+/* A mask that nobody reads is taken off. */
+static oxp_status drop_mask(oxp_upgrade *u, const char *complaint)
 {
     bool is_read = false;
     if (u->n->n_output < 2)
@@ -59,9 +59,14 @@ oxp_status oxp_upgrade_dropout_mask(oxp_upgrade *u)
     if (u->n->output[1][0] != '\0')
         OXP_TRY(oxp_upgrade_is_read(&is_read, u, u->n->output[1]));
     if (is_read)
-        return oxp_upgrade_refuse(u, "its mask is read, and becomes BOOL");
+        return oxp_upgrade_refuse(u, complaint);
     u->n->n_output = 1;
     return OXP_OK;
+}
+
+oxp_status oxp_upgrade_dropout_mask(oxp_upgrade *u)
+{
+    return drop_mask(u, "its mask is read, which had the data's type and becomes BOOL");
 }
 
 oxp_status oxp_upgrade_slice(oxp_upgrade *u)
@@ -132,12 +137,14 @@ oxp_status oxp_upgrade_scatter(oxp_upgrade *u)
     return oxp_edit_set_type(u->model, u->n, "ScatterElements", "");
 }
 
-/* The type of the ratio is independent of the data's. */
+/* The type of the ratio is independent of the data's. What a mask holds outside of training was not
+ * said before; runtimes gave false and give true. */
 oxp_status oxp_upgrade_dropout_ratio(oxp_upgrade *u)
 {
     float ratio = 0;
     bool present;
     const char *name;
+    OXP_TRY(drop_mask(u, "its mask is read, which becomes all true"));
     OXP_TRY(oxp_upgrade_float(u, "ratio", &ratio, &present));
     if (!present)
         return OXP_OK;

@@ -41,11 +41,11 @@ static oxp_status affine_grid_prepare(oxp_node *n)
     return oxp_output(n, 0, theta->dtype, s->spatial + 2, dims);
 }
 
-/* The normalised coordinate of entry i of `size`. */
+/* The normalised coordinate of entry i of `size`; a corner that is alone is the last one, as in ONNX Runtime. */
 static double coordinate(const grid_state *s, int64_t i, int64_t size)
 {
     if (s->align_corners)
-        return size > 1 ? -1.0 + 2.0 * (double)i / (double)(size - 1) : -1.0;
+        return size > 1 ? -1.0 + 2.0 * (double)i / (double)(size - 1) : 1.0;
     return (2.0 * (double)i + 1.0) / (double)size - 1.0;
 }
 

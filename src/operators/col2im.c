@@ -153,7 +153,7 @@ static oxp_status col2im_forward(oxp_node *n)
 
 static const char *const col2im_examples[] = {
     "X[1,5,5] I[2]:i64={5,5} B[2]:i64={1,5}",
-    "X[1,4,5] I[2]:i64={5,5} B[2]:i64={2,2}; dilations=1,5 strides=1,1 pads=0,0,0,5",
+    "X[1,4,20] I[2]:i64={5,5} B[2]:i64={2,2}; dilations=1,5 strides=1,1 pads=0,0,0,5",
     "X[2,18,4] I[2]:i64={4,4} B[2]:i64={3,3}",
     "X[1,8,8] I[3]:i64={3,3,3} B[3]:i64={2,2,2}",
     NULL,

@@ -20,13 +20,14 @@ static oxp_status prepare(oxp_node *n)
     OXP_TRY(oxp_real_types(n, 0));
     if (x->rank < 2)
         return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 0 has rank %d, expected at least 2", x->rank);
-    state->planes = (size_t)(x->dims[0] * x->dims[1]);
+    for (int i = 0; i < x->rank; i++)
+        dims[i] = i < 2 ? x->dims[i] : 1;
+    OXP_TRY(oxp_output(n, 0, x->dtype, x->rank, dims));
+    state->planes = n->out[0].count;
     state->count = state->planes ? x->count / state->planes : 0;
     if (state->planes && state->count == 0)
         return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 0 has %zu planes without an element", state->planes);
-    for (int i = 0; i < x->rank; i++)
-        dims[i] = i < 2 ? x->dims[i] : 1;
-    return oxp_output(n, 0, x->dtype, x->rank, dims);
+    return OXP_OK;
 }
 
 static oxp_status prepare_lp(oxp_node *n)

@@ -97,7 +97,7 @@ static float unnormalise(const sample_state *s, float g, int64_t size)
         x = nearbyintf(x);
     if (x >= low && x <= high)
         return x;
-    if (s->padding == PADDING_BORDER)
+    if (s->padding == PADDING_BORDER && s->mode != SAMPLE_CUBIC)
         return clampf(x, 0.0f, d - 1.0f);
     return s->padding == PADDING_REFLECTION ? reflect(x, low, high) : x;
 }

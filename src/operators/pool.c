@@ -38,12 +38,14 @@ static oxp_status prepare_window(oxp_node *n, oxp_window_options options, pool_s
     OXP_TRY(oxp_window_kernel(n, spatial, NULL, kernel));
     OXP_TRY(oxp_window_read(n, spatial, x->dims + 2, kernel, options, &state->window));
     OXP_TRY(check_pads(n, &state->window, spatial));
-    state->planes = (size_t)(x->dims[0] * x->dims[1]);
     dims[0] = x->dims[0];
     dims[1] = x->dims[1];
     oxp_window_dims(state->window.out, spatial, dims + 2);
+    OXP_TRY(oxp_output(n, 0, x->dtype, spatial + 2, dims));
+    size_t positions = oxp_volume(state->window.out);
+    state->planes = positions ? n->out[0].count / positions : 0;
     *out = state;
-    return oxp_output(n, 0, x->dtype, spatial + 2, dims);
+    return OXP_OK;
 }
 
 /* ---- MaxPool ---- */

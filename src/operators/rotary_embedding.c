@@ -175,7 +175,7 @@ static oxp_status rotary_forward(oxp_node *n)
 }
 
 static const char *const rotary_23_examples[] = {
-    "X[2,3,4,8] C[10,4] S[10,4] P[2,3]:i64={0,1,2,5,6,7}",
+    "X[2,4,3,8] C[10,4] S[10,4] P[2,3]:i64={0,1,2,5,6,7}",
     "X[2,3,24] C[10,4] S[10,4] P[2,3]:i64={0,1,2,5,6,7}; num_heads=3 interleaved=1",
     "X[2,3,4,8] C[2,4,2] S[2,4,2]; rotary_embedding_dim=4",
     NULL,

@@ -123,9 +123,9 @@ static oxp_status split_forward(oxp_node *n)
 }
 
 static const char *const split_2_examples[] = {
-    "X[2,6]; axis=1 split=2,4",
-    "X[6,2]:i32; axis=-2 split=1,2,3",
-    "X[4]; split=4,0",
+    "X[2,6]; axis=1 split=2,4 outputs=2",
+    "X[6,2]:i32; axis=-2 split=1,2,3 outputs=3",
+    "X[4]; split=4,0 outputs=2",
     NULL,
 };
 
@@ -143,9 +143,9 @@ const oxp_operator oxp_op_split_2 = {
 };
 
 static const char *const split_13_examples[] = {
-    "X[2,6] S[2]:i64={2,4}; axis=1",
-    "X[6,2]:u8 S[3]:i64={1,0,5}",
-    "X[3,4]; axis=-1",
+    "X[2,6] S[2]:i64={2,4}; axis=1 outputs=2",
+    "X[6,2]:u8 S[3]:i64={1,0,5}; outputs=3",
+    "X[3,4]; axis=-1 outputs=4",
     NULL,
 };
 
@@ -164,8 +164,8 @@ const oxp_operator oxp_op_split_13 = {
 };
 
 static const char *const split_18_examples[] = {
-    "X[2,6] S[2]:i64={2,4}; axis=1",
-    "X[3,4]; axis=1 num_outputs=1",
+    "X[2,6] S[2]:i64={2,4}; axis=1 outputs=2",
+    "X[3,5]; axis=1 num_outputs=2 outputs=2",
     NULL,
 };
 

@@ -27,6 +27,11 @@ def varint(value):
     return bytes(out)
 
 
+def padded(value, width):
+    """A varint of more bytes than it needs."""
+    return bytes((value >> 7 * i & 0x7F) | (0x80 if i < width - 1 else 0) for i in range(width))
+
+
 def tag(field, wire_type):
     return varint(field << 3 | wire_type)
 
@@ -120,7 +125,7 @@ def with_node(n, *more):
 
 
 def function(name, *nodes):
-    head = blob(1, name) + blob(10, "local") + blob(9, blob(2, b"")[:0] + integer(2, 17))
+    head = blob(1, name) + blob(10, "local") + blob(9, integer(2, 17))
     head += blob(9, blob(1, "local") + integer(2, 1))
     return blob(FUNCTION, head + b"".join(blob(7, n) for n in nodes))
 
@@ -221,8 +226,9 @@ rows("P13-", [
 ], with_initializer)
 row("P14", 0)(lambda: with_initializer(
     tensor("w", FLOAT, [3], blob(4, struct.pack("<2f", 1, 2)) + real(4, 3))))
-row("P15", 0)(lambda: blob(500, b"\xff") + model(graph(integer(501, 7), tag(502, FIXED32) + b"abcd"))
-              + tag(503, FIXED64) + bytes(8) + b"".join(blob(i, str(i)) for i in range(504, 511)))
+row("P15", 0)(lambda: blob(500, b"\xff") +
+              model(graph(integer(501, 7), tag(502, FIXED32) + b"abcd")) +
+              tag(503, FIXED64) + bytes(8) + b"".join(blob(i, str(i)) for i in range(504, 511)))
 row("P16", 5, "E-LIMIT-FIELDS")(lambda: model() + b"\x78\x01" * 4000000)
 row("P17", 3, "E-DUP-FIELD.*graph")(lambda: model() + blob(GRAPH, graph()))
 rows("P18-", [
@@ -263,7 +269,7 @@ def nested_outside_in(messages):
     for i in range(messages - 1):
         left = (messages - 2 - i) * 5
         out.append((GRAPH if i == 0 else (1, 5, 6)[(i - 1) % 3]) << 3 | LENGTH)
-        out += bytes((left >> 7 * k & 0x7F) | (0x80 if k < 3 else 0) for k in range(4))
+        out += padded(left, 4)
     return HEADER + bytes(out)
 
 
@@ -291,8 +297,8 @@ rows("P23-", [
     ("dims", 5, "E-LIMIT-(ALLOC|RANK)", graph(blob(INITIALIZER, integer(2, FLOAT) + blob(8, "w")
                                                    + b"\x08\x01" * (1 << 20)))),
 ], model)
-row("P24", 0)(lambda: b"\x88\x00\x88\x80\x00" + opset("", 17) + b"\xba\x00" +
-              varint(len(graph()) | 0x4000)[:1] + bytes([(len(graph()) >> 7) | 0x80, 0]) + graph())
+row("P24", 0)(lambda: padded(1 << 3, 2) + padded(8, 3) + opset("", 17) +
+              padded(GRAPH << 3 | LENGTH, 3) + padded(len(graph()), 5) + graph())
 
 # M: the model
 
@@ -318,7 +324,7 @@ row("M11", 3, "E-FUNC-DUP")(lambda: with_functions(function("f0", RELU), functio
 row("M12", 0)(lambda: model(None, blob(20, blob(2, graph()))))
 row("M13", 0)(lambda: model(graph(name=None)))
 row("M14", 3, "E-NO-OUTPUT")(lambda: model(graph(nodes=(), outputs=())))
-rows("M15-", [("zeros", 3, "E-WIRE", bytes(16)), ("text", 3, "E-", b"trailing garbage")],
+rows("M15-", [("zeros", 3, "E-WIRE", bytes(16)), ("text", 3, "E-WIRE", b"trailing garbage")],
      lambda end: model() + end)
 row("M16-fifo", 3, "E-NOT-REGULAR")(lambda: {"model.onnx": ("fifo",)})
 row("M16-directory", 3, "E-NOT-REGULAR")(lambda: {"model.onnx": ("directory",)})
@@ -437,15 +443,16 @@ row("G21-100", 0, commands="copy")(lambda: call_chain(100))
 row("G21-fan", 5, "E-LIMIT-EXPAND")(lambda: call_chain(20, 10))
 row("G22", 5, "E-LIMIT-FUNCS")(
     lambda: with_functions(*[function(f"f{i}", RELU) for i in range(10001)]))
-row("G23-long", 5, "E-LIMIT-NAME")(lambda: with_node(node("Relu", ["x"], ["z"], name="n" * (1 << 20))))
+row("G23-long", 5, "E-LIMIT-NAME")(
+    lambda: with_node(node("Relu", ["x"], ["z"], name="n" * (1 << 20))))
 row("G23-escape", 3, r"E-OPTYPE.*\\x1b\[31m\\n%n%s.*\\u202e")(
     lambda: with_node(node("", ["x"], ["z"], name="\x1b[31m\n%n%s\u202e")))
 row("G23-accepted", 0)(
     lambda: with_node(node("Relu", ["x"], ["z"], name="\x1b[31m\n%n%s\u202e")))
 row("G24-chain", 0)(lambda: model(graph(
     nodes=(RELU, *chain(999999, "x")), outputs=("n999999",))))
-row("G24-fan", 0, commands="copy")(lambda: model(graph(
-    nodes=(RELU, *[node("Relu", ["y"], [f"n{i}"]) for i in range(999999)]))))
+row("G24-fan", 0, commands="copy")(
+    lambda: model(graph(nodes=(RELU, *[node("Relu", ["y"], [f"n{i}"]) for i in range(999999)]))))
 
 # T: tensors
 
@@ -454,7 +461,8 @@ def one(dtype, dims, data=b""):
     return with_initializer(tensor("w", dtype, dims, data))
 
 
-rows("T01-", [("negative", 3, "E-DIM", FLOAT, [2, -1]), ("min", 3, "E-DIM", FLOAT, [-1 << 63])], one)
+rows("T01-", [("negative", 3, "E-DIM", FLOAT, [2, -1]),
+              ("min", 3, "E-DIM", FLOAT, [-1 << 63])], one)
 rows("T02-", [("2e32", 3, "E-SHAPE-OVERFLOW", UINT8, [1 << 32, 1 << 32]),
               ("root", 3, "E-SHAPE-OVERFLOW", UINT8, [3037000501, 3037000501])], one)
 rows("T03", [("", 3, "E-SHAPE-OVERFLOW", DOUBLE, [1 << 61])], one)
@@ -472,7 +480,8 @@ rows("T08-", [("short", 3, "E-RAW-LEN", FLOAT, [2, 3], raw(bytes(23))),
                FLOAT, [2, 3], raw(bytes(12)))], one)
 rows("T09", [("", 3, "E-RAW-LEN", DOUBLE, [1], raw(bytes(7)))], one)
 for _name, _type, _one in (
-        ("float", FLOAT, real(4, 1)), ("int32", INT8, integer(5, 1)), ("string", STRING, blob(6, "a")),
+        ("float", FLOAT, real(4, 1)), ("int32", INT8, integer(5, 1)),
+        ("string", STRING, blob(6, "a")),
         ("int64", INT64, integer(7, 1)), ("double", DOUBLE, double(10, 1)),
         ("uint64", UINT32, integer(11, 1))):
     rows(f"T10-{_name}-", [("short", 3, "E-DATA-LEN", _type, [3], _one * 2),
@@ -493,7 +502,8 @@ rows("T16-", [("half", 3, "E-DATA-RANGE", FLOAT16, [1], integer(5, 70000)),
               ("bool", 3, "E-DATA-RANGE", BOOL, [1], integer(5, 2)),
               ("uint32", 3, "E-DATA-RANGE", UINT32, [1], integer(11, 1 << 32))], one)
 rows("T17", [("", 3, "E-DATA-RANGE", BOOL, [3], raw(b"\0\1\2"))], one)
-rows("T18-", [("int4", 0, "", INT4, [3], raw(b"\x12\xf3")), ("uint4", 0, "", UINT4, [3], raw(b"\x12\xf3")),
+rows("T18-", [("int4", 0, "", INT4, [3], raw(b"\x12\xf3")),
+              ("uint4", 0, "", UINT4, [3], raw(b"\x12\xf3")),
               ("float4", 0, "", FLOAT4, [3], raw(b"\x12\xf3"))], one)
 rows("T19", [("", 3, r"E-RAW-LEN.*ceil\(n/2\)", INT4, [5], raw(bytes(5)))], one)
 rows("T20-", [(f"{n}-{size}", 0 if size == (n + 3) // 4 else 3,
@@ -513,7 +523,8 @@ def multiplied(*numbers):
 
 rows("T23-", [("raw", 3, r'E-NONFINITE.*"w".*index 2', FLOAT, [3],
                raw(struct.pack("<3f", 1, 2, NAN))),
-              ("typed", 3, r'E-NONFINITE.*"w".*index 1', DOUBLE, [2], double(10, 1) + double(10, NAN)),
+              ("typed", 3, r'E-NONFINITE.*"w".*index 1', DOUBLE, [2],
+               double(10, 1) + double(10, NAN)),
               ("half", 3, r'E-NONFINITE.*"w".*index 0', FLOAT16, [1], integer(5, 0x7E00))], one)
 row("T23-keep", 0, arguments="--nonfinite=keep")(lambda: multiplied(1, NAN))
 rows("T24-", [("inf", 3, "E-NONFINITE.*index 1", 1, INF), ("zero", 0, "", 0, 0),
@@ -553,7 +564,8 @@ rows("S06", [("", 3, "E-SHAPE-OVERFLOW", values(), indices([1], 5), 1 << 32, 1 <
 row("S07", 5, "E-LIMIT-MEM", commands="info")(
     lambda: model(graph(sparse(values(), indices([1], 7), 1 << 40))))
 rows("S08-", [
-    ("values", 3, "E-EXT-PATH", values(data=external(("location", "../w.bin"))), indices([1], 1), 4),
+    ("values", 3, "E-EXT-PATH", values(data=external(("location", "../w.bin"))),
+     indices([1], 1), 4),
     ("indices", 3, "E-EXT-PATH", values(),
      blob(2, tensor("i", INT64, [1], external(("location", "../w.bin")))), 4),
 ], lambda *s: model(graph(sparse(*s))))
@@ -581,7 +593,8 @@ rows("X02-", [("absolute", 3, "E-EXT-PATH", "/etc/passwd"), ("drive", 3, "E-EXT-
               ("share", 3, "E-EXT-PATH", "\\\\srv\\w.bin"),
               ("scheme", 3, "E-EXT-PATH", "file:///etc/passwd")], located)
 rows("X03-", [(str(i), 3, "E-EXT-PATH", location) for i, location in enumerate((
-    "../w.bin", "a/../../w.bin", "a/..", "./../w.bin", "..\\w.bin", "a/b/../..", "..", "a//w.bin"))],
+    "../w.bin", "a/../../w.bin", "a/..", "./../w.bin", "..\\w.bin", "a/b/../..", "..",
+    "a//w.bin"))],
      located)
 row("X04", 3, "E-EXT-LINK")(lambda: located("p", {"p": ("link", "/etc/passwd")}))
 row("X04-beside", 3, "E-EXT-LINK")(
@@ -637,7 +650,8 @@ row("X18-many", 5, "E-LIMIT-EXTERNAL")(lambda: {
         blob(INITIALIZER, tensor(f"w{i}", FLOAT, [4], external(("location", f"w{i}.bin"))))
         for i in range(1100)]))})
 row("X-overlap", 3, "E-EXT-OVERLAP")(lambda: {"w.bin": FOUR, "model.onnx": model(graph(*[
-    blob(INITIALIZER, tensor(f"w{i}", FLOAT, [2], external(("location", "w.bin"), ("offset", str(i)))))
+    blob(INITIALIZER, tensor(f"w{i}", FLOAT, [2], external(("location", "w.bin"),
+                                                           ("offset", str(i)))))
     for i in (0, 4)]))})
 row("X-shared", 0, commands="info")(lambda: {"w.bin": FOUR, "model.onnx": model(graph(*[
     blob(INITIALIZER, tensor(f"w{i}", FLOAT, [4], external(("location", "w.bin"))))

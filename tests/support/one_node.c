@@ -16,7 +16,7 @@ typedef struct parser {
 
 static bool bad(parser *p, const char *what)
 {
-    snprintf(p->why, 512, "%s at \"%.60s\"", what, p->at);
+    snprintf(p->why, 512, "%.400s at \"%.60s\"", what, p->at);
     return false;
 }
 

@@ -1,0 +1,146 @@
+/* batch_normalization.c - BatchNormalization: y = (x - mean[c]) / sqrt(var[c] + epsilon) * scale[c] + bias[c] over x[N, C, ...].
+ *
+ * https://onnx.ai/onnx/operators/onnx__BatchNormalization.html. Inference takes the given mean and variance. With
+ * training_mode (opset 14) they are those of the batch (variance of the population), and the outputs 1 and 2 are
+ * given * momentum + batch * (1 - momentum). The training outputs of opsets 7 and 9 are not supported. */
+#include <math.h>
+
+#include "kernels/channels.h"
+#include "operators/real.h"
+
+typedef struct norm_state {
+    size_t batch, channels, inner;
+    float epsilon, momentum;
+    bool training;
+} norm_state;
+
+static bool is_all_float(const oxp_node *n)
+{
+    for (int i = 0; i < 5; i++)
+        if (!oxp_dtype_is_float(n->in[i]->dtype))
+            return false;
+    return true;
+}
+
+/* Opset 15 lets scale and bias, and mean and var, have float types of their own. */
+static oxp_status check_inputs(oxp_node *n)
+{
+    const oxp_tensor *x = n->in[0];
+    if (n->op->since < 14)
+        OXP_TRY(oxp_real_types(n, 0x1e));
+    if (!is_all_float(n))
+        return oxp_node_fail(n, OXP_EFORMAT, "E-OP-DTYPE", "an input is not of a float type (input 0 is %s)",
+                             oxp_dtype_name(x->dtype));
+    if (x->rank < 1)
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 0 is a scalar, expected [N, C, ...]");
+    int64_t channels = x->rank > 1 ? x->dims[1] : 1;
+    for (int i = 1; i < 5; i++)
+        if (n->in[i]->rank != 1 || n->in[i]->dims[0] != channels) {
+            char text[OXP_SHAPE_TEXT_MAX];
+            return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input %d has shape %s, expected [%lld]", i,
+                                 oxp_shape_text(text, n->in[i]->rank, n->in[i]->dims), (long long)channels);
+        }
+    return OXP_OK;
+}
+
+static oxp_status read_mode(oxp_node *n, norm_state *state)
+{
+    state->epsilon = oxp_attr_float(n, "epsilon", 1e-5f);
+    state->momentum = oxp_attr_float(n, "momentum", 0.9f);
+    state->training = n->op->since >= 14 && oxp_attr_int(n, "training_mode", 0) != 0;
+    if (n->op->since < 9 && oxp_attr_int(n, "spatial", 1) != 1)
+        return oxp_node_fail(n, OXP_EUNSUPPORTED, "E-ATTR-VALUE", "attribute \"spatial\" is not 1: statistics per position are not supported");
+    int outputs = state->training ? 3 : 1;
+    for (int i = outputs; i < n->out_count; i++)
+        if (n->wanted[i])
+            return oxp_node_fail(n, OXP_EUNSUPPORTED, "E-OP-TRAINING", "output %d belongs to training and is not supported", i);
+    return OXP_OK;
+}
+
+static oxp_status prepare(oxp_node *n)
+{
+    const oxp_tensor *x = n->in[0];
+    norm_state *state = oxp_node_state(n, sizeof *state);
+    if (!state)
+        return OXP_ELIMIT;
+    OXP_TRY(check_inputs(n));
+    OXP_TRY(read_mode(n, state));
+    state->batch = (size_t)x->dims[0];
+    state->channels = x->rank > 1 ? (size_t)x->dims[1] : 1;
+    size_t images = state->batch * state->channels;
+    state->inner = x->count ? x->count / images : 0;
+    if (state->training && x->count == 0)
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "training needs values, input 0 has none");
+    OXP_TRY(oxp_output(n, 0, x->dtype, x->rank, x->dims));
+    oxp_output_overwrites(n, 0, 0);
+    for (int i = 1; i < 3 && state->training; i++)
+        OXP_TRY(oxp_output(n, i, n->in[3]->dtype, 1, n->in[3]->dims));
+    return OXP_OK;
+}
+
+/* The mean and variance of the batch, and the running ones into the outputs 1 and 2. */
+static oxp_status batch_statistics(oxp_node *n, const norm_state *state, const float *x, const float **mean, const float **var)
+{
+    float *batch_mean = oxp_node_scratch(n, state->channels, sizeof *batch_mean);
+    float *batch_var = oxp_node_scratch(n, state->channels, sizeof *batch_var);
+    if (!batch_mean || !batch_var)
+        return OXP_ELIMIT;
+    oxp_channel_statistics(x, state->batch, state->channels, state->inner, batch_mean, batch_var);
+    const float *given[2] = {*mean, *var}, *found[2] = {batch_mean, batch_var};
+    for (int i = 0; i < 2; i++) {
+        if (!oxp_node_makes(n, i + 1))
+            continue;
+        float *running = oxp_real_out(n, i + 1);
+        if (!running)
+            return OXP_ELIMIT;
+        for (size_t c = 0; c < state->channels; c++)
+            running[c] = given[i][c] * state->momentum + found[i][c] * (1 - state->momentum);
+        oxp_real_done(n, i + 1, running);
+    }
+    *mean = batch_mean;
+    *var = batch_var;
+    return OXP_OK;
+}
+
+static oxp_status forward(oxp_node *n)
+{
+    const norm_state *state = n->state;
+    const float *in[5];
+    for (int i = 0; i < 5; i++)
+        if (!(in[i] = oxp_real_in(n, i)))
+            return OXP_ELIMIT;
+    if (state->training)
+        OXP_TRY(batch_statistics(n, state, in[0], &in[3], &in[4]));
+    if (!oxp_node_makes(n, 0))
+        return OXP_OK;
+    float *factor = oxp_node_scratch(n, state->channels, sizeof *factor), *y = oxp_real_out(n, 0);
+    float *offset = oxp_node_scratch(n, state->channels, sizeof *offset);
+    if (!factor || !offset || !y)
+        return OXP_ELIMIT;
+    for (size_t c = 0; c < state->channels; c++) {
+        double f = (double)in[1][c] / sqrt((double)in[4][c] + (double)state->epsilon);
+        factor[c] = (float)f;
+        offset[c] = (float)((double)in[2][c] - (double)in[3][c] * f);
+    }
+    oxp_channel_affine(in[0], state->batch, state->channels, state->inner, factor, offset, y);
+    oxp_real_done(n, 0, y);
+    return OXP_OK;
+}
+
+static const char *const examples[] = {"X[2,3,4,5] S[3] B[3] M[3] V[3]={0.5,1.0,2.0}",
+                                       "X[1,2,17] S[2] B[2] M[2] V[2]={0.25,3.0}; epsilon=0.01",
+                                       "X[4,2] S[2] B[2] M[2] V[2]={0.25,3.0}", NULL};
+
+static const char *const examples_14[] = {"X[2,3,4,5] S[3] B[3] M[3] V[3]={0.5,1.0,2.0}",
+                                          "X[4,2,3] S[2] B[2] M[2] V[2]={0.25,3.0}; training_mode=1 momentum=0.75",
+                                          "X[1,2,5]:f16 S[2] B[2] M[2] V[2]={0.25,3.0}", NULL};
+
+#define BATCH_NORMALIZATION(since_, max_out_, examples_)                                                               \
+    {                                                                                                                  \
+        .domain = "", .type = "BatchNormalization", .since = since_, .min_in = 5, .max_in = 5, .min_out = 1,           \
+        .max_out = max_out_, .prepare = prepare, .forward = forward, .examples = examples_                             \
+    }
+
+const oxp_operator oxp_op_batch_normalization_7 = BATCH_NORMALIZATION(7, 5, examples);
+const oxp_operator oxp_op_batch_normalization_9 = BATCH_NORMALIZATION(9, 5, examples);
+const oxp_operator oxp_op_batch_normalization_14 = BATCH_NORMALIZATION(14, 3, examples_14);
