@@ -8,21 +8,50 @@
 
 #include "onnx/model_internal.h"
 
-static void *arena_alloc(void *arena, size_t bytes)
+/* Arena pieces are 64-byte aligned. Most of what a model unpacks to is far smaller, so small requests
+ * share a piece; long ones, the arrays of numbers among them, keep the alignment. */
+#define SMALL_BYTES ((size_t)256)
+#define CHUNK_BYTES ((size_t)4096)
+#define SMALL_ALIGNMENT ((size_t)16)
+
+typedef struct pool {
+    oxp_arena *arena;
+    uint8_t *chunk;
+    size_t left;
+} pool;
+
+static void *pool_alloc(void *user, size_t bytes)
 {
+    pool *p = user;
     size_t with_end;
-    return oxp_add_ok(bytes, 1, &with_end) ? oxp_arena_alloc(arena, with_end, 1) : NULL;
+    if (p == NULL || !oxp_add_ok(bytes, 1, &with_end))
+        return NULL;
+    if (with_end > SMALL_BYTES)
+        return oxp_arena_alloc(p->arena, with_end, 1);
+    size_t rounded = (with_end + SMALL_ALIGNMENT - 1) / SMALL_ALIGNMENT * SMALL_ALIGNMENT;
+    if (rounded > p->left) {
+        p->chunk = oxp_arena_alloc(p->arena, CHUNK_BYTES, 1);
+        p->left = p->chunk == NULL ? 0 : CHUNK_BYTES;
+    }
+    if (p->chunk == NULL)
+        return NULL;
+    void *piece = p->chunk + (CHUNK_BYTES - p->left);
+    p->left -= rounded;
+    return piece;
 }
 
-static void arena_free(void *arena, void *pointer)
+static void pool_free(void *user, void *pointer)
 {
-    (void)arena;
+    (void)user;
     (void)pointer;
 }
 
 ProtobufCAllocator oxp_arena_allocator(oxp_arena *arena)
 {
-    return (ProtobufCAllocator){.alloc = arena_alloc, .free = arena_free, .allocator_data = arena};
+    pool *p = oxp_arena_alloc(arena, 1, sizeof *p); /* NULL: every request will fail */
+    if (p != NULL)
+        p->arena = arena;
+    return (ProtobufCAllocator){.alloc = pool_alloc, .free = pool_free, .allocator_data = p};
 }
 
 /* ---- after unpacking ---- */

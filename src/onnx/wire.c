@@ -23,7 +23,7 @@
 #define MAX_TAG_BYTES 5
 #define MAX_VARINT_BYTES 10
 #define MAX_LENGTH_BYTES 5        /* protobuf-c reads no longer ones */
-#define PIECE ((size_t)64)        /* what an allocation is rounded up to */
+#define PIECE ((size_t)16)        /* what an allocation is rounded up to */
 #define MEMBER_BYTES ((size_t)64) /* protobuf-c's bookkeeping per field of a message with many */
 #define MEMBERS_FREE 16           /* as many lie on its stack */
 #define PROGRESS_FIELDS 65536
