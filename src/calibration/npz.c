@@ -377,7 +377,7 @@ static oxp_status check_sizes(const oxp_npz *z)
         const entry *e = &z->entries[i];
         if (e->method == 0 && e->packed != e->bytes)
             return bad_entry(z->ctx, e, "E-ZIP", "it is stored, but its two sizes differ");
-        if (e->bytes / OXP_NPZ_RATIO_LIMIT > e->packed)
+        if (e->bytes > 0 && (e->bytes - 1) / OXP_NPZ_RATIO_LIMIT >= e->packed)
             return oxp_fail(z->ctx, OXP_EDATA, "E-ZIP-BOMB",
                             "entry %s: says that %llu bytes inflate to %llu, more than %d to 1",
                             oxp_quote(name, e->key), (unsigned long long)e->packed,

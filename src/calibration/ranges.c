@@ -93,12 +93,14 @@ static oxp_status histograms(oxp_ranges *ranges, oxp_arena *arena, const oxp_gra
 
 /* ---- pass two: what each method costs the layers that read the value ---- */
 
+#define TRIALS (OXP_METHOD_COUNT + 1)
+
 typedef struct trial {
     oxp_ranges *ranges;
     const oxp_graph *graph;
     size_t **judge_of; /* by graph and node: range + 1 */
     oxp_scale *scales; /* [item * methods + method] */
-    double *errors;    /* [(slot * count + item) * methods + method] */
+    double *errors;    /* [(slot * count + item) * TRIALS + method]; the last one is the dynamic scale */
 } trial;
 
 static double squared_distance(const float *a, const float *b, size_t n)
@@ -136,6 +138,26 @@ static oxp_status try_scale(oxp_node *n, oxp_scale s, double *error)
     return status;
 }
 
+/* The scale that DynamicQuantizeLinear takes from this very tensor. */
+static oxp_scale dynamic_scale(const oxp_tensor *t)
+{
+    const float *x = t->data;
+    float low = 0, high = 0;
+    for (size_t i = 0; i < t->count; i++) {
+        low = fminf(low, x[i]);
+        high = fmaxf(high, x[i]);
+    }
+    return oxp_scale_for_range(low, high, 255);
+}
+
+static oxp_status try_dynamic(oxp_node *n, double *error)
+{
+    oxp_arena_mark mark = oxp_arena_mark_now(n->scratch);
+    oxp_status status = try_scale(n, dynamic_scale(n->in[0]), error);
+    oxp_arena_release(n->scratch, mark);
+    return status;
+}
+
 static oxp_status on_node(void *user, int worker, size_t slot, oxp_node *n)
 {
     (void)worker;
@@ -145,7 +167,7 @@ static oxp_status on_node(void *user, int worker, size_t slot, oxp_node *n)
         return OXP_OK;
     size_t item = at - 1;
     const oxp_scale *scales = &t->scales[item * OXP_METHOD_COUNT];
-    double *errors = &t->errors[(slot * t->ranges->count + item) * OXP_METHOD_COUNT];
+    double *errors = &t->errors[(slot * t->ranges->count + item) * TRIALS];
     for (int m = 0; m < OXP_METHOD_COUNT; m++) {
         double error = 0;
         int twin = 0;
@@ -158,7 +180,7 @@ static oxp_status on_node(void *user, int worker, size_t slot, oxp_node *n)
         oxp_arena_release(n->scratch, mark);
         errors[m] += error;
     }
-    return OXP_OK;
+    return try_dynamic(n, &errors[OXP_METHOD_COUNT]);
 }
 
 static void choose(oxp_ranges *ranges, const trial *t, size_t slots)
@@ -172,9 +194,12 @@ static void choose(oxp_ranges *ranges, const trial *t, size_t slots)
             while (twin < m && !same_scale(scales[twin], scales[m]))
                 twin++;
             for (size_t s = 0; s < slots; s++)
-                r->output_error[m] += t->errors[(s * ranges->count + i) * OXP_METHOD_COUNT + (size_t)twin];
+                r->output_error[m] += t->errors[(s * ranges->count + i) * TRIALS + (size_t)twin];
             judged |= r->output_error[m] > 0;
         }
+        for (size_t s = 0; s < slots; s++)
+            r->dynamic_error += t->errors[(s * ranges->count + i) * TRIALS + OXP_METHOD_COUNT];
+        r->judged = judged;
         if (r->fixed)
             continue;
         r->method = OXP_METHOD_MSE; /* nothing reads it in integers: the tensor's own error decides */
@@ -188,7 +213,7 @@ static void choose(oxp_ranges *ranges, const trial *t, size_t slots)
 static oxp_status second_pass(oxp_ranges *ranges, oxp_arena *arena, const oxp_graph *graph, const oxp_source *source,
                               const size_t *which, size_t count, trial *t)
 {
-    OXP_TRY(oxp_alloc(&t->errors, arena->ctx, count * ranges->count + 1, OXP_METHOD_COUNT * sizeof *t->errors, "errors"));
+    OXP_TRY(oxp_alloc(&t->errors, arena->ctx, count * ranges->count + 1, TRIALS * sizeof *t->errors, "errors"));
     oxp_run_hooks hooks = {.user = t, .node = on_node};
     oxp_status status = oxp_run_samples(arena->ctx, graph, source, which, count, &hooks, "scales");
     if (status == OXP_OK)

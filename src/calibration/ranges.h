@@ -20,6 +20,8 @@ typedef struct oxp_range {
     oxp_method method;   /* that chose it */
     bool fixed;          /* by the operator that makes it (Softmax, Sigmoid): no method */
     double output_error[OXP_METHOD_COUNT]; /* of the layers it feeds; filled when `auto` looked */
+    double dynamic_error; /* the same with a scale of its own in every run, as DynamicQuantizeLinear makes it */
+    bool judged;          /* the errors were measured */
 } oxp_range;
 
 typedef struct oxp_ranges {

@@ -1,4 +1,4 @@
-/* dnnl_wrap.h - the one file that sees oneDNN: versions 2.6 and 3.x behind the same few calls.
+/* dnnl_wrap.h - the one file that computes with oneDNN: versions 2.6 and 3.x behind the same few calls.
  *
  * Everything is created and executed with one OpenMP thread, whatever the caller has set: oneDNN chooses blockings and
  * splits sums by the number of threads, and our results must not. With KERNELS=reference none of it exists. */

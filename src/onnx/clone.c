@@ -34,8 +34,8 @@ static oxp_status fill_new_model(oxp_model *model, int64_t opset)
     char *name = oxp_model_strdup(model, "graph");
     model->path = oxp_model_strdup(model, "");
     model->directory = oxp_model_strdup(model, "");
-    if (proto == NULL || graph == NULL || producer == NULL || name == NULL ||
-        model->path == NULL || model->directory == NULL)
+    if (proto == NULL || graph == NULL || producer == NULL || name == NULL || model->path == NULL ||
+        model->directory == NULL)
         return oxp_out_of_memory(model);
     proto->has_ir_version = 1;
     proto->ir_version = 8;

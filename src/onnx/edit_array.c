@@ -104,8 +104,8 @@ static oxp_status add_scope(oxp_scopes *scopes, oxp_ctx *ctx, Onnx__GraphProto *
 {
     if (g == NULL)
         return OXP_OK;
-    OXP_TRY(oxp_grow(&scopes->items, &scopes->capacity, ctx, scopes->count + 1,
-                     sizeof *scopes->items));
+    OXP_TRY(
+        oxp_grow(&scopes->items, &scopes->capacity, ctx, scopes->count + 1, sizeof *scopes->items));
     scopes->items[scopes->count++] = (oxp_scope){g, parent};
     return OXP_OK;
 }

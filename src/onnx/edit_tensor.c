@@ -74,7 +74,7 @@ oxp_status oxp_tensor_fill(oxp_model *model, Onnx__TensorProto *t, oxp_dtype dty
     t->dims = dims_copy;
     t->n_dims = (size_t)rank;
     t->has_data_type = 1;
-    t->data_type = dtype;
+    t->data_type = (int32_t)dtype;
     t->has_raw_data = 1;
     t->raw_data = (ProtobufCBinaryData){bytes, data_copy};
     model->edited = true;

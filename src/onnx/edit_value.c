@@ -60,7 +60,7 @@ static oxp_status make_info(Onnx__ValueInfoProto **out, oxp_model *model,
     type->value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
     type->tensor_type = tensor;
     tensor->has_elem_type = 1;
-    tensor->elem_type = info->dtype;
+    tensor->elem_type = (int32_t)info->dtype;
     if (info->rank >= 0)
         OXP_TRY(make_shape(&tensor->shape, model, info));
     OXP_TRY(oxp_model_note_name(model, name));

@@ -180,7 +180,8 @@ static bool same_values(const ProtobufCFieldDescriptor *f, const void *a, const 
     if (f->type != PROTOBUF_C_TYPE_STRING && f->type != PROTOBUF_C_TYPE_BYTES)
         return same_bytes(a, b, count * size);
     for (size_t i = 0; i < count; i++)
-        if (!same_value(f, (const unsigned char *)a + i * size, (const unsigned char *)b + i * size))
+        if (!same_value(f, (const unsigned char *)a + i * size,
+                        (const unsigned char *)b + i * size))
             return false;
     return true;
 }
@@ -217,7 +218,8 @@ static oxp_status compare_one(const char **difference, message_pair pair, oxp_ct
         } else {
             OXP_TRY(oxp_grow(&pending->items, &pending->capacity, ctx, pending->count + count,
                              sizeof *pending->items));
-            ProtobufCMessage *const *a = field_values(pair.a, f), *const *b = field_values(pair.b, f);
+            ProtobufCMessage *const *a = field_values(pair.a, f), *const *b =
+                                                                      field_values(pair.b, f);
             for (size_t j = 0; j < count; j++)
                 pending->items[pending->count++] = (message_pair){a[j], b[j]};
         }

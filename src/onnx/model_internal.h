@@ -40,15 +40,16 @@ struct oxp_model {
     bool edited;                /* set by every function of edit.h */
     oxp_map names;              /* every name in use, built on the first oxp_edit_unique_name() */
     bool names_ready;
-    oxp_grown_array *grown;     /* arrays that edits gave spare room, in the arena, hashed by address */
+    oxp_grown_array *grown;     /* arrays that edits gave room, in the arena, by address */
     size_t grown_capacity, grown_count;
 };
 
-/* protobuf-c allocator over the model's arena: allocation counts against the budget, freeing does nothing. */
+/* protobuf-c allocator over the model's arena: allocation counts against the budget, freeing
+ * does nothing. */
 ProtobufCAllocator oxp_model_allocator(oxp_model *model);
 
-/* The bytes of an EXTERNAL tensor: borrowed from model->externals. All the rules of external data live behind this one
- * function. `needed` is what the shape asks for. */
+/* The bytes of an EXTERNAL tensor: borrowed from model->externals. All the rules of external
+ * data live behind this one function. `needed` is what the shape asks for. */
 oxp_status oxp_external_bytes(const uint8_t **out, oxp_model *model, const Onnx__TensorProto *t, size_t needed);
 
 /* ---- fields of any message (fields.c): iterative, by descriptor ---- */
@@ -58,9 +59,11 @@ size_t oxp_field_count(const ProtobufCMessage *m, const ProtobufCFieldDescriptor
 /* The submessage i of a field of type MESSAGE, and where its pointer is kept. */
 ProtobufCMessage **oxp_field_slot(ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, size_t i);
 
-/* Copies a message with its arrays of messages and strings; strings, bytes and arrays of numbers are shared. */
+/* Copies a message with its arrays of messages and strings; strings, bytes and arrays of numbers
+ * are shared. */
 oxp_status oxp_message_clone(ProtobufCMessage **out, oxp_arena *arena, const ProtobufCMessage *m);
-/* NULL when the two say the same, unknown fields included; else the first differing field ("TensorProto.dims"), in `text`. */
+/* NULL when the two say the same, unknown fields included; else the first differing field
+ * ("TensorProto.dims"), in `text`. */
 #define OXP_FIELD_TEXT_MAX 128
 oxp_status oxp_message_compare(const char **difference, char text[OXP_FIELD_TEXT_MAX], oxp_ctx *ctx,
                                const ProtobufCMessage *a, const ProtobufCMessage *b);
@@ -70,8 +73,10 @@ oxp_status oxp_message_visit(oxp_ctx *ctx, ProtobufCMessage *m,
 
 /* ---- what the files of edit.h share (edit_array.c, edit.c, edit_tensor.c) ---- */
 
-/* Inserts `item` into an array of pointers of a message, doubling its room. `array` is the address of the field. */
-oxp_status oxp_array_insert(oxp_model *model, void *array, size_t *count, size_t at, const void *item);
+/* Inserts `item` into an array of pointers of a message, doubling its room. `array` is the
+ * address of the field. */
+oxp_status oxp_array_insert(oxp_model *model, void *array, size_t *count, size_t at,
+                            const void *item);
 void oxp_array_remove(void *array, size_t *count, size_t at);
 
 /* What to return when the arena gave NULL: the error is in the context. */
@@ -85,11 +90,12 @@ char *oxp_model_strdup(oxp_model *model, const char *text);
 /* A name that an edit brought in is in use from now on. */
 oxp_status oxp_model_note_name(oxp_model *model, const char *name);
 /* Fills a fresh or emptied TensorProto; keeps its name. */
-oxp_status oxp_tensor_fill(oxp_model *model, Onnx__TensorProto *t, oxp_dtype dtype, int rank, const int64_t *dims,
-                           const void *data);
+oxp_status oxp_tensor_fill(oxp_model *model, Onnx__TensorProto *t, oxp_dtype dtype, int rank,
+                           const int64_t *dims, const void *data);
 Onnx__AttributeProto *oxp_node_find_attribute(const Onnx__NodeProto *n, const char *name);
 
-/* A graph and the graphs in its nodes, outermost first; `parent` is an index into the list, SIZE_MAX for roots. */
+/* A graph and the graphs in its nodes, outermost first; `parent` is an index into the list,
+ * SIZE_MAX for roots. */
 typedef struct oxp_scope {
     Onnx__GraphProto *g;
     size_t parent;
@@ -103,6 +109,7 @@ typedef struct oxp_scopes {
 /* Adds `root` and everything below; items is freed with oxp_free(). */
 oxp_status oxp_scopes_collect(oxp_scopes *scopes, oxp_ctx *ctx, Onnx__GraphProto *root);
 /* Adds the graphs in one node (not those below them). */
-oxp_status oxp_scopes_of_node(oxp_scopes *scopes, oxp_ctx *ctx, const Onnx__NodeProto *n, size_t parent);
+oxp_status oxp_scopes_of_node(oxp_scopes *scopes, oxp_ctx *ctx, const Onnx__NodeProto *n,
+                              size_t parent);
 
 #endif

@@ -21,8 +21,7 @@ static oxp_status take_in(void *user, ProtobufCMessage *m)
     if (m->descriptor != &onnx__tensor_proto__descriptor)
         return OXP_OK;
     Onnx__TensorProto *t = (Onnx__TensorProto *)(void *)m;
-    if (!t->has_data_location ||
-        t->data_location != ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL)
+    if (!t->has_data_location || t->data_location != ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL)
         return OXP_OK;
     size_t count, needed;
     char quoted[OXP_QUOTED_MAX];
@@ -135,8 +134,8 @@ static oxp_status stream_model(oxp_output_file *output, oxp_model *model, size_t
     oxp_free(s.buffer);
     OXP_TRY(s.status);
     if (s.total != bytes)
-        return oxp_fail(model->ctx, OXP_EINTERNAL, "E-VERIFY", "%zu bytes were packed, expected %zu",
-                        s.total, bytes);
+        return oxp_fail(model->ctx, OXP_EINTERNAL, "E-VERIFY",
+                        "%zu bytes were packed, expected %zu", s.total, bytes);
     return OXP_OK;
 }
 
@@ -157,7 +156,8 @@ static oxp_status compare_with(const oxp_model *model, const oxp_model *written)
     return difference == NULL ? OXP_OK : differs(model, difference);
 }
 
-/* Loads in a context of its own: that the loader refuses our bytes is our error, not the input's. */
+/* Loads in a context of its own: that the loader refuses our bytes is our error, not the
+ * input's. */
 static oxp_status verify_packed(const oxp_model *model, const uint8_t *data, size_t bytes)
 {
     oxp_ctx loading;

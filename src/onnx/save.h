@@ -4,9 +4,10 @@
 
 #include "onnx/model.h"
 
-/* Size of the packed model; one that was loaded and not edited keeps its original bytes. Data that the
- * input keeps in files of its own counts: it is written into the model, and from the first of these
- * calls on the model has it so. 0 when it cannot be read (the error is in the context). */
+/* Size of the packed model; one that was loaded and not edited keeps its original bytes. Data
+ * that the input keeps in files of its own counts: it is written into the model, and from the
+ * first of these calls on the model has it so. 0 when it cannot be read (the error is in the
+ * context). */
 size_t oxp_model_packed_bytes(oxp_model *model);
 
 /* The packed model in memory. *out is freed with oxp_free(). OXP_ELIMIT E-LIMIT-FILE above 2^31-1

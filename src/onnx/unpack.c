@@ -8,8 +8,8 @@
 
 #include "onnx/model_internal.h"
 
-/* Arena pieces are 64-byte aligned. Most of what a model unpacks to is far smaller, so small requests
- * share a piece; long ones, the arrays of numbers among them, keep the alignment. */
+/* Arena pieces are 64-byte aligned. Most of what a model unpacks to is far smaller, so small
+ * requests share a piece; long ones, the arrays of numbers among them, keep the alignment. */
 #define SMALL_BYTES ((size_t)256)
 #define CHUNK_BYTES ((size_t)4096)
 #define SMALL_ALIGNMENT ((size_t)16)

@@ -143,7 +143,8 @@ oxp_status oxp_upgrade_scalar(const char **out, oxp_upgrade *u, const char *suff
                               float value)
 {
     double wide = (double)value;
-    uint16_t narrow = dtype == OXP_BFLOAT16 ? oxp_float_to_bfloat16(value) : oxp_float_to_half(value);
+    uint16_t narrow =
+        dtype == OXP_BFLOAT16 ? oxp_float_to_bfloat16(value) : oxp_float_to_half(value);
     switch (dtype) {
     case OXP_FLOAT:
         return oxp_upgrade_constant(out, u, suffix, dtype, 0, NULL, &value);

@@ -13,7 +13,7 @@
 /* What running the model has shown about a value that `g` can see. Either may be NULL; what they do
  * not know is looked for in the model. */
 typedef struct oxp_upgrade_options {
-    int (*rank_of)(void *user, const oxp_graph_proto *g, const char *value); /* -1 unknown */
+    int (*rank_of)(void *user, const oxp_graph_proto *g, const char *value);        /* -1 unknown */
     oxp_dtype (*dtype_of)(void *user, const oxp_graph_proto *g, const char *value); /* UNDEFINED */
     void *user;
 } oxp_upgrade_options;

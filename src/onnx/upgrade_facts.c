@@ -1,8 +1,10 @@
-/* upgrade_facts.c - what a conversion has to know about values: element type, rank, constants, uses.
+/* upgrade_facts.c - what a conversion has to know about values: element type, rank, constants,
+ * uses.
  *
- * Types come from declarations and initializers, and from there through the nodes in their order:
- * most operators give the type of their first input, the others have a rule below. An operator
- * without a rule of its own and outside ai.onnx gives nothing. Ranks come from declarations. */
+ * Types come from declarations and initializers, and from there through the nodes in their
+ * order: most operators give the type of their first input, the others have a rule below. An
+ * operator without a rule of its own and outside ai.onnx gives nothing. Ranks come from
+ * declarations. */
 #include "onnx/upgrade_internal.h"
 
 #include <string.h>
@@ -41,8 +43,7 @@ static oxp_status learn_tensor(oxp_map *facts, const Onnx__TensorProto *t, size_
 {
     if (t == NULL || t->name == NULL)
         return OXP_OK;
-    return oxp_map_put(facts, t->name,
-                       make_fact(checked_dtype(t->data_type), checked_rank(rank)));
+    return oxp_map_put(facts, t->name, make_fact(checked_dtype(t->data_type), checked_rank(rank)));
 }
 
 static oxp_status learn_infos(oxp_map *facts, Onnx__ValueInfoProto *const *infos, size_t count)
@@ -54,8 +55,8 @@ static oxp_status learn_infos(oxp_map *facts, Onnx__ValueInfoProto *const *infos
             continue;
         const Onnx__TypeProto__Tensor *tensor = type->tensor_type;
         int rank = tensor->shape == NULL ? -1 : checked_rank(tensor->shape->n_dim);
-        OXP_TRY(oxp_map_put(facts, infos[i]->name,
-                            make_fact(checked_dtype(tensor->elem_type), rank)));
+        OXP_TRY(
+            oxp_map_put(facts, infos[i]->name, make_fact(checked_dtype(tensor->elem_type), rank)));
     }
     return OXP_OK;
 }
@@ -77,7 +78,7 @@ static oxp_status learn_declarations(oxp_map *facts, const Onnx__GraphProto *g)
 
 #define FROM_INPUT(i) (-1 - (i))
 #define FROM_ATTRIBUTE(otherwise) (1000 + (otherwise)) /* "dtype", "to", or the type of "value" */
-#define FROM_ATTRIBUTE_OR_INPUT 2000           /* without "dtype" that of input 0 */
+#define FROM_ATTRIBUTE_OR_INPUT 2000                   /* without "dtype" that of input 0 */
 #define NO_RULE 9999
 
 /* The element type of an output, the type itself or a rule; without a row it is FROM_INPUT(0). */
@@ -207,8 +208,8 @@ static oxp_status learn_nodes(oxp_upgrade *u, size_t scope)
             if (known != OXP_MAP_NONE && fact_dtype(known) != OXP_UNDEFINED)
                 continue;
             int rank = known == OXP_MAP_NONE ? -1 : fact_rank(known);
-            OXP_TRY(oxp_map_put(facts, n->output[j],
-                                make_fact(output_dtype(u, scope, n, j), rank)));
+            OXP_TRY(
+                oxp_map_put(facts, n->output[j], make_fact(output_dtype(u, scope, n, j), rank)));
         }
     }
     return OXP_OK;

@@ -25,8 +25,8 @@ typedef struct oxp_upgrade {
     oxp_upgrade_options options;
     int64_t version, target;
     oxp_scopes scopes;
-    oxp_facts *facts;    /* of each scope, made on demand */
-    oxp_map names_read;  /* by any node, or handed out by any graph; made on demand */
+    oxp_facts *facts;   /* of each scope, made on demand */
+    oxp_map names_read; /* by any node, or handed out by any graph; made on demand */
     bool names_read_ready;
     size_t scope;        /* that the node stands in */
     Onnx__GraphProto *g; /* its graph */

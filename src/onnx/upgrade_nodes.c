@@ -179,7 +179,8 @@ oxp_status oxp_upgrade_split_13(oxp_upgrade *u)
  *
  *     Softmax(x, axis)  =  Reshape(Softmax(Flatten(x, axis), -1), Shape(x))
  *
- * Where axis is the last one, that is Softmax along it. */
+ * Where axis is the last one, that is Softmax along it. At opset 13 itself, which has no allowzero,
+ * an empty x of rank 3 or more cannot be reshaped back. */
 static oxp_status softmax_over_rows(oxp_upgrade *u, int64_t axis)
 {
     const char *rows, *shape, *result;

@@ -111,8 +111,7 @@ static oxp_status replace_tf_half_pixel(oxp_upgrade *u)
         !oxp_upgrade_string_is(u, "nearest_mode", "floor"))
         return oxp_upgrade_refuse(u, "tf_half_pixel_for_nn is gone and has a counterpart only for "
                                      "nearest with floor");
-    OXP_TRY(
-        oxp_edit_set_string(u->model, u->n, "coordinate_transformation_mode", "half_pixel"));
+    OXP_TRY(oxp_edit_set_string(u->model, u->n, "coordinate_transformation_mode", "half_pixel"));
     return oxp_edit_set_string(u->model, u->n, "nearest_mode", "round_prefer_ceil");
 }
 

@@ -188,7 +188,7 @@ static bool attention_weight(const oxp_graph_node *def, int input, int rank, int
 static const char *const attention_examples[] = {
     "X[2,3,8] W[8,24] B[24] M[2]:i32={3,2}; num_heads=2",
     "X[2,3,8] W[8,24] B[24] M[2,5]:i32={1,1,1,1,1,0,1,1,1,1} P[2,2,2,2,4]; num_heads=2 "
-    "unidirectional=1",
+    "unidirectional=1 outputs=2",
     "X[2,3,8] W[8,20] B[20] _ _ S[1,2,3,3]; num_heads=2 qkv_hidden_sizes=8,8,4",
     "X[2,3,8] W[8,24] _ M[4]:i32={3,3,0,1}; num_heads=4 scale=0.25",
     NULL,

@@ -2,7 +2,7 @@
  * V [B, T, H * Dv] (or K and V as [B, H, T, D]), with the bias of their projection.
  * https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
  *
- * The fourth output are the scaled products before any mask. Masks and arithmetic as in attention_microsoft.c.
+ * The fourth output are the scores that the softmax takes: scaled, masked and biased. Masks and arithmetic as in attention_microsoft.c.
  * Not here: packed QKV and KV, shared cache buffers, beams. */
 #include <string.h>
 
@@ -110,7 +110,7 @@ static oxp_status multi_head_prepare(oxp_node *n)
     oxp_attention_read_common(n, a, &s->filter);
     OXP_TRY(oxp_attention_check_mask(n, MASK, a, false));
     OXP_TRY(oxp_attention_check_bias(n, SCORE_BIAS, a));
-    a->tap = OXP_TAP_PRODUCT;
+    a->tap = OXP_TAP_BIASED;
     oxp_dtype dtype = n->in[QUERY]->dtype;
     int64_t y[3] = {a->batch, a->queries, a->heads * a->value_size},
             scores[4] = {a->batch, a->heads, a->queries, a->keys};
@@ -213,9 +213,9 @@ static void multi_head_cost(const oxp_node *n, oxp_cost *cost)
 }
 
 static const char *const multi_head_examples[] = {
-    "Q[2,3,8] K[2,4,8] V[2,4,6] B[22]; num_heads=2",
+    "Q[2,3,8] K[2,4,8] V[2,4,6] B[22]; num_heads=2 outputs=4",
     "Q[2,3,8] K[2,3,8] V[2,3,8] _ M[2]:i32={3,2} _ P[2,2,2,4] R[2,2,2,4]; num_heads=2 "
-    "unidirectional=1",
+    "unidirectional=1 outputs=3",
     "Q[2,3,8] K[2,2,4,4] V[2,2,4,4] _ M[2,4]:i32={1,1,0,1,1,1,1,0} S[1,2,3,4]; num_heads=2",
     NULL,
 };

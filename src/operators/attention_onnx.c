@@ -290,10 +290,11 @@ static void attention_cost(const oxp_node *n, oxp_cost *cost)
 
 static const char *const attention_examples[] = {
     "Q[2,3,4,8] K[2,3,6,8] V[2,3,6,8]",
-    "Q[2,4,24] K[2,6,24] V[2,6,30]; q_num_heads=3 kv_num_heads=3 is_causal=1",
-    "Q[2,6,4,8] K[2,3,6,8] V[2,3,6,8] M[4,6]; softcap=2.0 scale=0.3",
+    "Q[2,4,24] K[2,6,24] V[2,6,30]; q_num_heads=3 kv_num_heads=3 is_causal=1 outputs=3",
+    "Q[2,6,4,8] K[2,3,6,8] V[2,3,6,8] M[4,6]; softcap=2.0 scale=0.3 qk_matmul_output_mode=1 "
+    "outputs=4",
     "Q[1,2,2,4] K[1,2,2,4] V[1,2,2,4] M[2,5]:bool={1,0,1,1,1,1,1,1,0,1} P[1,2,3,4] R[1,2,3,4]; "
-    "is_causal=1",
+    "is_causal=1 qk_matmul_output_mode=3 outputs=4",
     NULL,
 };
 

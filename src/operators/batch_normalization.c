@@ -2,7 +2,7 @@
  *
  * https://onnx.ai/onnx/operators/onnx__BatchNormalization.html. Inference takes the given mean and variance. With
  * training_mode (opset 14) they are those of the batch (variance of the population), and the outputs 1 and 2 are
- * given * momentum + batch * (1 - momentum). The training outputs of opsets 7 and 9 are not supported. */
+ * given * momentum + batch * (1 - momentum). Training as opsets 1 to 9 have it is not supported. */
 #include <math.h>
 
 #include "kernels/channels.h"
@@ -50,6 +50,10 @@ static oxp_status read_mode(oxp_node *n, norm_state *state)
     state->training = n->op->since >= 14 && oxp_attr_int(n, "training_mode", 0) != 0;
     if (n->op->since < 9 && oxp_attr_int(n, "spatial", 1) != 1)
         return oxp_node_fail(n, OXP_EUNSUPPORTED, "E-ATTR-VALUE", "attribute \"spatial\" is not 1: statistics per position are not supported");
+    if (n->op->since < 7)
+        oxp_attr_ignore(n, "consumed_inputs"); /* a hint about memory */
+    if (n->op->since < 7 && oxp_attr_int(n, "is_test", 0) == 0)
+        return oxp_node_fail(n, OXP_EUNSUPPORTED, "E-OP-TRAINING", "attribute \"is_test\" is 0: training in opset 6 is not supported");
     int outputs = state->training ? 3 : 1;
     for (int i = outputs; i < n->out_count; i++)
         if (n->wanted[i])
@@ -131,6 +135,8 @@ static const char *const examples[] = {"X[2,3,4,5] S[3] B[3] M[3] V[3]={0.5,1.0,
                                        "X[1,2,17] S[2] B[2] M[2] V[2]={0.25,3.0}; epsilon=0.01",
                                        "X[4,2] S[2] B[2] M[2] V[2]={0.25,3.0}", NULL};
 
+static const char *const examples_1[] = {"X[2,3,4,5] S[3] B[3] M[3] V[3]={0.5,1.0,2.0}; is_test=1", NULL};
+
 static const char *const examples_14[] = {"X[2,3,4,5] S[3] B[3] M[3] V[3]={0.5,1.0,2.0}",
                                           "X[4,2,3] S[2] B[2] M[2] V[2]={0.25,3.0}; training_mode=1 momentum=0.75",
                                           "X[1,2,5]:f16 S[2] B[2] M[2] V[2]={0.25,3.0}", NULL};
@@ -141,6 +147,7 @@ static const char *const examples_14[] = {"X[2,3,4,5] S[3] B[3] M[3] V[3]={0.5,1
         .max_out = max_out_, .prepare = prepare, .forward = forward, .examples = examples_                             \
     }
 
+const oxp_operator oxp_op_batch_normalization_1 = BATCH_NORMALIZATION(1, 5, examples_1);
 const oxp_operator oxp_op_batch_normalization_7 = BATCH_NORMALIZATION(7, 5, examples);
 const oxp_operator oxp_op_batch_normalization_9 = BATCH_NORMALIZATION(9, 5, examples);
 const oxp_operator oxp_op_batch_normalization_14 = BATCH_NORMALIZATION(14, 3, examples_14);

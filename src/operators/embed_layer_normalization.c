@@ -174,7 +174,7 @@ static bool embed_weight(const oxp_graph_node *def, int input, int rank, int *ch
 
 static const char *const embed_examples[] = {
     "I[2,3]:i32={0,1,2,3,4,5} S[2,3]:i32={0,0,1,1,0,1} W[6,8] P[4,8] T[2,8] G[8] B[8] "
-    "M[2,3]:i32={1,1,0,1,1,1}; epsilon=0.00001",
+    "M[2,3]:i32={1,1,0,1,1,1}; epsilon=0.00001 outputs=3",
     "I[2,3]:i32={0,1,2,3,4,5} _ W[6,8] P[4,8] _ G[8] B[8] _ L[1,3]:i32={2,1,0}",
     NULL,
 };

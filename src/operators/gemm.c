@@ -1,6 +1,7 @@
 /* gemm.c - Gemm: Y[M, N] = alpha * op(A) * op(B) + beta * C, C broadcast to [M, N].
  *
- * https://onnx.ai/onnx/operators/onnx__Gemm.html. Opset 7 and 9 require C, 11 and 13 do not. FLOAT16 and BFLOAT16 are
+ * https://onnx.ai/onnx/operators/onnx__Gemm.html. Opsets 1 and 6 have an attribute `broadcast`, which changes nothing where
+ * C has the full shape; up to 9 C is required. FLOAT16 and BFLOAT16 are
  * computed in FLOAT; the integer types of opset 9 are not supported. */
 #include "kernels/gemm.h"
 
@@ -50,6 +51,8 @@ static oxp_status prepare(oxp_node *n)
         return oxp_node_bad_dtype(n, 0);
     OXP_TRY(oxp_real_types(n, 1u << 1 | 1u << 2));
     OXP_TRY(read_product(n, &state->product));
+    if (n->op->since < 7)
+        oxp_attr_ignore(n, "broadcast");
     state->alpha = oxp_attr_float(n, "alpha", 1);
     state->beta = oxp_attr_float(n, "beta", 1);
     if (oxp_node_has(n, 2))
@@ -135,5 +138,6 @@ static const char *const examples_11[] = {"A[3,4] B[4,5]", "A[4,3] B[5,4]; trans
         .prepare = prepare, .forward = forward, .cost = cost, .weight = weight, .examples = examples_                  \
     }
 
+const oxp_operator oxp_op_gemm_1 = GEMM(1, 3, examples);
 const oxp_operator oxp_op_gemm_7 = GEMM(7, 3, examples);
 const oxp_operator oxp_op_gemm_11 = GEMM(11, 2, examples_11);

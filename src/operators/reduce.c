@@ -299,8 +299,8 @@ static oxp_status forward(oxp_node *n)
 
 /* Axes as an attribute, then as an input. */
 #define REDUCE_FAMILY(name, type, input_since, ...)                                                \
-    REDUCE(oxp_op_##name##_1, type, 1, 1, "X[2,3,4]; axes=1", "X[2,3,4]; axes=-1 keepdims=0",      \
-           "X[2,3,4]; axes=0,2", "X[2,3,4]; keepdims=0", "X[2,3,4,5]; axes=2,3", "X[2,3]:f16; axes=0") \
+    REDUCE(oxp_op_##name##_1, type, 1, 1, "X[2,3,4]; axes=1,2", "X[2,3,4]; axes=-1,0 keepdims=0",      \
+           "X[2,3,4]; axes=0,2", "X[2,3,4]; keepdims=0", "X[2,3,4,5]; axes=2,3", "X[2,3,2]:f16; axes=0,1") \
     REDUCE(oxp_op_##name##_##input_since, type, input_since, 2, "X[2,3,4] axes[1]:i64={1}",        \
            "X[2,3,4] axes[2]:i64={0,-1}; keepdims=0", "X[2,3,4]", "X[2,3]; noop_with_empty_axes=1", \
            "X[2,37] axes[1]:i64={1}", "X[2,3]:f64 axes[1]:i64={0}", __VA_ARGS__)
@@ -319,6 +319,6 @@ REDUCE_FAMILY(reduce_log_sum_exp, "ReduceLogSumExp", 18, "X[2]={1000.0,1001.0} a
               "X[2]:i32={3,9} axes[1]:i64={0}")
 
 #define POSITIVE "X[2,3]={0.5,1.0,2.0,3.0,4.0,5.0}"
-REDUCE(oxp_op_reduce_log_sum_1, "ReduceLogSum", 1, 1, POSITIVE "; axes=1", POSITIVE "; axes=-1 keepdims=0", POSITIVE)
+REDUCE(oxp_op_reduce_log_sum_1, "ReduceLogSum", 1, 1, POSITIVE "; axes=0,1", POSITIVE "; axes=-1,0 keepdims=0", POSITIVE)
 REDUCE(oxp_op_reduce_log_sum_18, "ReduceLogSum", 18, 2, POSITIVE " axes[1]:i64={1}",
        POSITIVE " axes[1]:i64={0}; keepdims=0", POSITIVE "; noop_with_empty_axes=1", "X[3]:i32={1,2,9}")

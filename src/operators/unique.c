@@ -151,8 +151,8 @@ static oxp_status unique_forward(oxp_node *n)
 
 static const char *const unique_examples[] = {
     "X[6]={2.0,1.0,1.0,3.0,4.0,3.0}",
-    "X[6]:i64={2,1,1,3,4,3}; sorted=0",
-    "X[3,3]={1.0,0.0,0.0,1.0,0.0,0.0,2.0,3.0,4.0}; axis=0",
+    "X[6]:i64={2,1,1,3,4,3}; sorted=0 outputs=4",
+    "X[3,3]={1.0,0.0,0.0,1.0,0.0,0.0,2.0,3.0,4.0}; axis=0 outputs=4",
     "X[2,4]:i32={1,0,2,0,1,0,2,0}; axis=-1 sorted=0",
     NULL,
 };

@@ -222,7 +222,8 @@ static oxp_status place(oxp_compression *c)
 {
     const oxp_compress_options *o = c->options;
     size_t n = c->site_count + 1;
-    bool *selected = oxp_arena_alloc(&c->arena, n, sizeof *selected), *is_forced = oxp_arena_alloc(&c->arena, n, sizeof *is_forced);
+    bool *selected = oxp_arena_alloc(&c->arena, n, sizeof *selected);
+    bool *is_forced = c->is_forced = oxp_arena_alloc(&c->arena, n, sizeof *is_forced);
     const oxp_technique **forced = oxp_arena_alloc(&c->arena, n, sizeof *forced);
     if (!selected || !is_forced || !forced)
         return OXP_ELIMIT;
@@ -238,15 +239,26 @@ static oxp_status place(oxp_compression *c)
 
 /* ---- calibrate ---- */
 
+static void watch(oxp_compression *c, const oxp_graph *graph, uint32_t value)
+{
+    const oxp_value *v = &graph->values[value];
+    if (v->kind == OXP_VALUE_OUTER) {
+        graph = v->outer_graph;
+        value = v->outer_value;
+    }
+    for (size_t k = 0; k < c->watch_count; k++)
+        if (c->watches[k].graph == graph && c->watches[k].value == value)
+            return;
+    c->watches[c->watch_count++] = (oxp_watch){graph, value};
+}
+
+/* The values whose scale is needed, and those that share another's: when sites go back, they may need their own. */
 static void list_watches(oxp_compression *c, const oxp_islands *islands)
 {
     for (size_t i = 0; i < islands->count; i++) {
         const oxp_quantised *q = &islands->values[i];
-        bool known = false;
-        for (size_t k = 0; k < c->watch_count && !known; k++)
-            known = c->watches[k].graph->id == q->scale_graph && c->watches[k].value == q->scale_value;
-        if (!known)
-            c->watches[c->watch_count++] = (oxp_watch){islands->graphs[q->scale_graph], q->scale_value};
+        watch(c, islands->graphs[q->scale_graph], q->scale_value);
+        watch(c, islands->graphs[q->graph_id], q->value);
     }
 }
 
@@ -285,7 +297,7 @@ static oxp_status calibrate(oxp_compression *c)
         return OXP_OK;
     oxp_islands islands;
     OXP_TRY(oxp_islands_find(&islands, &c->arena, c->graph, c->sites, c->site_count, chosen));
-    c->watches = oxp_arena_alloc(&c->arena, islands.count + 1, sizeof *c->watches);
+    c->watches = oxp_arena_alloc(&c->arena, 2 * islands.count + 1, sizeof *c->watches);
     oxp_judge *judges = oxp_arena_alloc(&c->arena, consumers + 1, sizeof *judges);
     if (!c->watches || !judges)
         return OXP_ELIMIT;
@@ -293,6 +305,29 @@ static oxp_status calibrate(oxp_compression *c)
     size_t judge_count = list_judges(c, &islands, chosen, judges);
     return oxp_calibrate(&c->ranges, &c->arena, c->graph, &c->samples.source, c->fit, c->fit_count, c->watches, c->watch_count,
                          judges, judge_count, &c->calibration);
+}
+
+/* A product whose input loses more with a fixed scale than with one of its own in every run becomes dynamic: the two forms are
+ * equally fast. */
+static void prefer_dynamic(oxp_compression *c)
+{
+    for (size_t i = 0; i < c->site_count; i++) {
+        const oxp_site *s = &c->sites[i];
+        const char *why = NULL;
+        double fixed = 0, dynamic = 0;
+        if (c->choices[i].technique != &oxp_technique_w8a8 || c->is_forced[i] || !oxp_technique_dynamic.applies(s, &why))
+            continue;
+        for (size_t k = 0; k < s->consumer_count; k++) {
+            const oxp_graph_node *n = s->consumers[k].node;
+            const oxp_range *r = oxp_ranges_find(&c->ranges, n->graph, n->inputs[0]);
+            if (r && r->judged) {
+                fixed += r->output_error[r->method];
+                dynamic += r->dynamic_error;
+            }
+        }
+        if (fixed >= dynamic)
+            c->choices[i].technique = &oxp_technique_dynamic;
+    }
 }
 
 /* --reduce-range: on CPUs without VNNI, sites whose 16-bit pair sums can saturate get 7-bit weights. */
@@ -438,6 +473,7 @@ static oxp_status search(oxp_compression *c)
     OXP_TRY(find_sites(c));
     OXP_TRY(place(c));
     OXP_TRY(calibrate(c));
+    prefer_dynamic(c);
     OXP_TRY(narrow(c));
     c->seconds_calibrate = now() - start;
     start = now();

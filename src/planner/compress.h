@@ -28,6 +28,7 @@ typedef struct oxp_compression {
     oxp_site *sites;
     size_t site_count;
     oxp_choice *choices;
+    bool *is_forced;          /* by --layer */
     oxp_codes *codes, *narrow_codes;
     size_t narrowed;          /* sites narrowed to 7 bits */
     double *cost;             /* by site: noise share alone, NAN */

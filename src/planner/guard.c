@@ -38,20 +38,16 @@ static int costliest_first(const void *a, const void *b)
     return x->site < y->site ? -1 : x->site > y->site;
 }
 
-static bool is_stored(const oxp_choice *c)
-{
-    return c->technique == &oxp_technique_w8;
-}
-
-/* Sites of one kind (stored, or integer), each measured alone. */
-static oxp_status rank_sites(const oxp_guard *g, const oxp_choice *choices, bool stored, double *cost, ranked *list, size_t *count)
+/* Sites of one level, each measured alone. */
+static oxp_status rank_sites(const oxp_guard *g, const oxp_choice *choices, oxp_level level, double *cost, ranked *list,
+                             size_t *count)
 {
     oxp_choice *alone;
     OXP_TRY(oxp_alloc(&alone, g->ctx, g->site_count + 1, sizeof *alone, "choices"));
     oxp_status status = OXP_OK;
     *count = 0;
     for (size_t i = 0; i < g->site_count && status == OXP_OK; i++) {
-        if (!choices[i].technique || is_stored(&choices[i]) != stored)
+        if (oxp_choice_level(&choices[i]) != level)
             continue;
         double sqnr;
         memset(alone, 0, g->site_count * sizeof *alone);
@@ -65,20 +61,28 @@ static oxp_status rank_sites(const oxp_guard *g, const oxp_choice *choices, bool
     return status;
 }
 
-static void take_back(const oxp_guard *g, oxp_choice *choices, const ranked *list, size_t count, bool stored)
+/* The next form towards float that the site can take. */
+static void take_back_one(const oxp_site *s, oxp_choice *c)
 {
-    for (size_t i = 0; i < count; i++) {
-        oxp_choice *c = &choices[list[i].site];
-        const char *why_not = NULL;
-        bool can_store = !stored && oxp_technique_w8.applies(&g->sites[list[i].site], &why_not);
-        c->technique = can_store ? &oxp_technique_w8 : NULL;
-        c->reason = can_store ? "integers cost too much accuracy" : "8 bits cost too much accuracy";
-        c->limit = 127;
-    }
+    static const char *const reasons[] = {"integers cost too much accuracy", "8 bits cost too much accuracy",
+                                          "half precision costs too much accuracy"};
+    const char *why_not = NULL;
+    oxp_level level = oxp_choice_level(c);
+    *c = (oxp_choice){.reason = reasons[level], .limit = 127};
+    if (level < OXP_LEVEL_BYTE && oxp_technique_w8.applies(s, &why_not))
+        c->technique = &oxp_technique_w8;
+    else if (level < OXP_LEVEL_HALF && oxp_technique_fp16.applies(s, &why_not))
+        c->technique = &oxp_technique_fp16;
+}
+
+static void take_back(const oxp_guard *g, oxp_choice *choices, const ranked *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        take_back_one(&g->sites[list[i].site], &choices[list[i].site]);
 }
 
 /* The fewest of the ranked sites whose return meets the bound, by bisection; all of them when even that does not. */
-static oxp_status shrink(const oxp_guard *g, oxp_choice *choices, const ranked *list, size_t count, bool stored, double *sqnr)
+static oxp_status shrink(const oxp_guard *g, oxp_choice *choices, const ranked *list, size_t count, double *sqnr)
 {
     oxp_choice *trial;
     OXP_TRY(oxp_alloc(&trial, g->ctx, g->site_count + 1, sizeof *trial, "choices"));
@@ -88,7 +92,7 @@ static oxp_status shrink(const oxp_guard *g, oxp_choice *choices, const ranked *
     while (status == OXP_OK && high - low > 1) {
         size_t middle = low + (high - low) / 2;
         memcpy(trial, choices, g->site_count * sizeof *trial);
-        take_back(g, trial, list, middle, stored);
+        take_back(g, trial, list, middle);
         status = measure(g, trial, SIZE_MAX, "guard", &reached, &share);
         if (status == OXP_OK && reached >= g->min_sqnr_db) {
             high = middle;
@@ -98,7 +102,7 @@ static oxp_status shrink(const oxp_guard *g, oxp_choice *choices, const ranked *
         }
     }
     if (status == OXP_OK) {
-        take_back(g, choices, list, high, stored);
+        take_back(g, choices, list, high);
         status = isnan(high_sqnr) ? measure(g, choices, SIZE_MAX, "guard", &high_sqnr, &share) : OXP_OK;
         *sqnr = high_sqnr;
     }
@@ -115,11 +119,11 @@ oxp_status oxp_guard_run(const oxp_guard *g, oxp_choice *choices, double *cost, 
     ranked *list;
     OXP_TRY(oxp_alloc(&list, g->ctx, g->site_count + 1, sizeof *list, "ranking"));
     oxp_status status = OXP_OK;
-    for (int stored = 0; stored <= 1 && status == OXP_OK && *sqnr_db < g->min_sqnr_db; stored++) {
+    for (int level = OXP_LEVEL_INTEGER; level < OXP_LEVEL_FLOAT && status == OXP_OK && *sqnr_db < g->min_sqnr_db; level++) {
         size_t count;
-        status = rank_sites(g, choices, stored != 0, cost, list, &count);
+        status = rank_sites(g, choices, (oxp_level)level, cost, list, &count);
         if (status == OXP_OK && count)
-            status = shrink(g, choices, list, count, stored != 0, sqnr_db);
+            status = shrink(g, choices, list, count, sqnr_db);
     }
     oxp_free(list);
     return status;

@@ -1,7 +1,7 @@
 /* guard.h - the promise that the result still gives the same answers.
  *
  * While the outputs' SQNR on the reference samples is below the bound, integer sites go back to stored 8 bits, then stored
- * sites to float, those that cost most first. What a site costs is measured with that site alone compressed. */
+ * sites to half precision, then to float, those that cost most first. What a site costs is measured with that site alone compressed. */
 #ifndef OXP_PLANNER_GUARD_H
 #define OXP_PLANNER_GUARD_H
 

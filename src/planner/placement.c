@@ -45,10 +45,10 @@ static const oxp_technique *integer_form(const oxp_site *s, const oxp_placement_
     *why_not = NULL;
     if (o->precision == OXP_PRECISION_W8 || o->stored_only)
         return NULL;
-    if (oxp_technique_dynamic.applies(s, &why))
+    if (o->precision == OXP_PRECISION_W8A8 && oxp_technique_w8a8.applies(s, &static_why))
+        best = &oxp_technique_w8a8; /* a product may turn dynamic once both errors are known */
+    else if (oxp_technique_dynamic.applies(s, &why))
         best = &oxp_technique_dynamic;
-    else if (o->precision == OXP_PRECISION_W8A8 && oxp_technique_w8a8.applies(s, &static_why))
-        best = &oxp_technique_w8a8;
     *why_not = static_why ? static_why : why;
     if (!best || o->everywhere)
         return best;

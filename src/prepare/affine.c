@@ -123,7 +123,7 @@ static oxp_status add_link(link *links, size_t count, oxp_pass *p, const oxp_aff
 /* How many of the links the step takes. */
 static size_t cut(const link *links, size_t count, oxp_chain_end end)
 {
-    for (; end != OXP_CHAIN_ALL && count > 0; count--) {
+    for (; end != OXP_CHAIN_ARITHMETIC && count > 0; count--) {
         const oxp_affine *last = &links[count - 1].affine;
         if (end == OXP_CHAIN_TO_CHANNELS ? !last->scalar : last->normalization)
             break;
@@ -156,7 +156,8 @@ oxp_status oxp_chain_behind(oxp_chain *out, oxp_pass *p, size_t scope, uint32_t 
     for (uint32_t at = from; count < OXP_CHAIN_MAX; count++) {
         oxp_affine affine;
         const oxp_graph_node *node = oxp_pass_only_reader(p, scope, at);
-        if (!node || !oxp_affine_read(&affine, a, b, p, scope, node, rank, axis, channels) || affine.from != at)
+        if (!node || !oxp_affine_read(&affine, a, b, p, scope, node, rank, axis, channels) ||
+            affine.from != at || (affine.normalization && end == OXP_CHAIN_ARITHMETIC))
             break;
         OXP_TRY(add_link(links, count, p, &affine, channels));
         for (size_t c = 0; c < channels; c++) {
@@ -196,7 +197,8 @@ oxp_status oxp_chain_before(oxp_chain *out, oxp_pass *p, size_t scope, uint32_t 
         oxp_affine affine;
         const oxp_graph_node *node = oxp_pass_only_reader(p, scope, at) ? oxp_pass_producer(p, scope, at) : NULL;
         if (!node || node->outputs[0] != at ||
-            !oxp_affine_read(&affine, a, b, p, scope, node, rank, axis, channels))
+            !oxp_affine_read(&affine, a, b, p, scope, node, rank, axis, channels) ||
+            (affine.normalization && end == OXP_CHAIN_ARITHMETIC))
             break;
         OXP_TRY(add_link(links, count, p, &affine, channels));
         for (size_t c = 0; c < channels; c++) {

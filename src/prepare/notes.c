@@ -42,12 +42,17 @@ oxp_status oxp_pass_changed(oxp_pass *p, const char *value, const char *format, 
     va_start(arguments, format);
     oxp_status status = note(p, OXP_PREPARE_CHANGED, value, format, arguments);
     va_end(arguments);
+    if (status == OXP_OK)
+        status = oxp_map_put(&p->changed, p->result->entries[p->result->entry_count - 1].value, 0);
     return status;
 }
 
+/* What this step has put into its form itself is not left. */
 oxp_status oxp_pass_left(oxp_pass *p, const char *value, const char *format, ...)
 {
     va_list arguments;
+    if (oxp_map_get(&p->changed, value) != OXP_MAP_NONE)
+        return OXP_OK;
     va_start(arguments, format);
     oxp_status status = note(p, OXP_PREPARE_LEFT, value, format, arguments);
     va_end(arguments);

@@ -185,14 +185,15 @@ void oxp_pass_touch(oxp_pass *p, size_t scope, const oxp_graph_node *node)
 
 bool oxp_pass_admit(oxp_pass *p, const char *value)
 {
-    oxp_admission *a = p->admission;
-    if (a->admitted >= a->limit)
+    oxp_admission *own = &p->admissions[p->step];
+    if (own->admitted >= own->limit)
         return false;
-    for (size_t i = 0; i < a->refused_count; i++)
-        if (strcmp(a->refused[i], value) == 0)
-            return false;
-    a->admitted++;
-    a->last = value;
+    for (size_t s = 0; s <= p->step; s++)
+        for (size_t i = 0; i < p->admissions[s].refused_count; i++)
+            if (strcmp(p->admissions[s].refused[i], value) == 0)
+                return false;
+    own->admitted++;
+    own->last = value;
     return true;
 }
 

@@ -33,9 +33,10 @@ typedef struct oxp_pass {
     oxp_ctx *ctx;
     oxp_model *model;
     const oxp_seen *seen; /* what running the given model showed */
-    oxp_admission *admission;
     oxp_prepare_result *result;
-    size_t step; /* index into result->steps */
+    size_t step;               /* index into result->steps */
+    oxp_admission *admissions; /* of all steps: what an earlier one was refused stays refused */
+    oxp_map changed;           /* values that this step has changed the making of */
     size_t edits;
     oxp_arena arena;
     oxp_fold_scope *scopes; /* the main graph first, outer before inner */

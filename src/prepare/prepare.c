@@ -82,27 +82,36 @@ static oxp_status note_refused(job *j, size_t step)
                             "the step ends here: what follows changes the outputs too much");
 }
 
+/* Views of the model until one finds nothing to do. */
+static oxp_status repeat(job *j, oxp_pass *pass)
+{
+    for (int round = 0; round < ROUNDS_MAX; round++) {
+        oxp_status status = oxp_pass_open(pass);
+        if (status == OXP_OK)
+            status = rows[pass->step].apply(pass);
+        size_t edits = pass->edits;
+        oxp_pass_close(pass);
+        OXP_TRY(status);
+        OXP_TRY(oxp_progress(j->ctx, "prepare", pass->step, OXP_PREPARE_STEPS));
+        if (edits == 0)
+            break;
+    }
+    return OXP_OK;
+}
+
 static oxp_status apply_step(job *j, size_t step)
 {
     oxp_pass pass = {.ctx = j->ctx,
                      .model = j->candidate,
                      .seen = &j->runs.seen,
-                     .admission = &j->admissions[step],
+                     .admissions = j->admissions,
                      .result = &j->result,
                      .step = step};
-    pass.admission->admitted = 0;
-    for (int round = 0; round < ROUNDS_MAX; round++) {
-        oxp_status status = oxp_pass_open(&pass);
-        if (status == OXP_OK)
-            status = rows[step].apply(&pass);
-        size_t edits = pass.edits;
-        oxp_pass_close(&pass);
-        OXP_TRY(status);
-        OXP_TRY(oxp_progress(j->ctx, "prepare", step, OXP_PREPARE_STEPS));
-        if (edits == 0)
-            break;
-    }
-    return note_refused(j, step);
+    j->admissions[step].admitted = 0;
+    oxp_map_init(&pass.changed, j->ctx);
+    oxp_status status = repeat(j, &pass);
+    oxp_map_free(&pass.changed);
+    return status == OXP_OK ? note_refused(j, step) : status;
 }
 
 /* A fresh clone with the steps up to `last` as they stand. */

@@ -11,10 +11,10 @@ oxp_status oxp_step_scalars(oxp_pass *p)
         const oxp_graph *g = p->scopes[s].graph;
         for (size_t n = 0; n < g->node_count; n++)
             if (!oxp_pass_touched(p, s, &g->nodes[n]) && oxp_linear_read(&l, p, s, &g->nodes[n]))
-                OXP_TRY(oxp_absorb_behind(p, &l, OXP_CHAIN_ALL));
+                OXP_TRY(oxp_absorb_behind(p, &l, OXP_CHAIN_ARITHMETIC));
         for (size_t n = 0; n < g->node_count; n++)
             if (!oxp_pass_touched(p, s, &g->nodes[n]) && oxp_linear_read(&l, p, s, &g->nodes[n]))
-                OXP_TRY(oxp_absorb_before(p, &l, OXP_CHAIN_ALL));
+                OXP_TRY(oxp_absorb_before(p, &l, OXP_CHAIN_ARITHMETIC));
     }
     return OXP_OK;
 }

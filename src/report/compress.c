@@ -15,8 +15,8 @@ typedef struct tally { /* sites by what was done to them */
 
 static size_t bytes_after(const oxp_compression *c, size_t i)
 {
-    size_t n = c->sites[i].value->constant.count;
-    return c->choices[i].technique ? n + 4 * oxp_site_scales(&c->sites[i]) : 4 * n;
+    const oxp_technique *t = c->choices[i].technique;
+    return t ? t->bytes(&c->sites[i]) : 4 * c->sites[i].value->constant.count;
 }
 
 static double site_sqnr(const oxp_codes *codes)
@@ -61,14 +61,15 @@ static void add_weight(json_t *array, const oxp_compression *c, size_t i)
     oxp_json_string(w, "technique", choice->technique ? choice->technique->name : "float");
     size_t before = 4 * s->value->constant.count, after = bytes_after(c, i);
     json_t *parameters = oxp_json_object(w, "parameters");
-    if (choice->technique) {
+    bool coded = oxp_choice_level(choice) <= OXP_LEVEL_BYTE; /* in 8-bit codes, whose error is known */
+    if (coded) {
         oxp_json_integer(parameters, "bits", choice->limit < 127 ? 7 : 8);
         oxp_json_integer(parameters, "axis", s->channel_axis);
     }
     oxp_json_real(w, "bits_per_weight", 8.0 * (double)after / (double)s->value->constant.count);
     oxp_json_integer(w, "bytes_before", (long long)before);
     oxp_json_integer(w, "bytes_after", (long long)after);
-    if (choice->technique) {
+    if (coded) {
         oxp_json_real(w, "sqnr_db", site_sqnr(codes_of(c, i)));
         add_error(w, codes_of(c, i));
     }

@@ -123,6 +123,8 @@ const oxp_technique oxp_technique_dynamic = {
     .name = "dynamic",
     .summary = "matrix products in integers, activations quantised at run time: no data needed",
     .stage = OXP_STAGE_QUANTISE,
+    .level = OXP_LEVEL_INTEGER,
     .applies = applies,
     .apply = apply,
+    .bytes = oxp_codes_bytes,
 };

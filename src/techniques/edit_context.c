@@ -102,6 +102,15 @@ size_t oxp_edit_behind(const oxp_graph *g, const oxp_value *v)
 
 /* ---- taking constants away ---- */
 
+oxp_status oxp_edit_take_place(size_t *at, oxp_edit *e, const oxp_site *s)
+{
+    *at = 0;
+    if (!s->value->producer)
+        return oxp_edit_remove_initializer(e->model, s->graph->proto, s->value->name);
+    *at = oxp_edit_position(s->graph->proto, s->value->producer->proto);
+    return oxp_edit_remove_node(e->model, s->graph->proto, s->value->producer->proto);
+}
+
 static bool is_read(const oxp_edit *e, const char *name)
 {
     for (size_t g = 0; g < e->graph_count; g++) {

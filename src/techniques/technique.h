@@ -20,6 +20,9 @@ typedef enum oxp_stage {
     OXP_STAGE_ENCODE
 } oxp_stage;
 
+/* How far from float a form is. The guard goes down one level at a time. */
+typedef enum oxp_level { OXP_LEVEL_INTEGER, OXP_LEVEL_BYTE, OXP_LEVEL_HALF, OXP_LEVEL_FLOAT } oxp_level;
+
 /* The 8-bit codes of a site, made once and used by every form: symmetric, a scale per channel. */
 typedef struct oxp_codes {
     int8_t *codes;
@@ -55,17 +58,30 @@ typedef struct oxp_edit {
 struct oxp_technique {
     const char *name, *summary; /* as the command line spells it; one line */
     oxp_stage stage;
+    oxp_level level;
     bool needs_data;
     /* Whether the site can take this form; else *why_not says it in a few words. */
     bool (*applies)(const oxp_site *s, const char **why_not);
     oxp_status (*apply)(oxp_edit *e);
+    size_t (*bytes)(const oxp_site *s); /* of the weight in this form; the writer's total is the truth */
 };
 
 size_t oxp_technique_count(void);
 const oxp_technique *oxp_technique_at(size_t i);
 const oxp_technique *oxp_technique_find(const char *name);
 
-extern const oxp_technique oxp_technique_w8, oxp_technique_dynamic, oxp_technique_w8a8;
+extern const oxp_technique oxp_technique_w8, oxp_technique_dynamic, oxp_technique_w8a8, oxp_technique_fp16;
+
+static inline oxp_level oxp_choice_level(const oxp_choice *c)
+{
+    return c->technique ? c->technique->level : OXP_LEVEL_FLOAT;
+}
+
+/* Codes and scales in 8 bits: what the 8-bit forms share. */
+static inline size_t oxp_codes_bytes(const oxp_site *s)
+{
+    return s->value->constant.count + 4 * oxp_site_scales(s);
+}
 
 /* ---- what techniques share (edit_context.c) ---- */
 
@@ -94,6 +110,8 @@ oxp_status oxp_edit_node(oxp_node_proto **out, oxp_edit *e, const oxp_graph *g, 
                          const char *const *inputs, const char **output);
 /* Position behind the node that makes a value, or behind the constants at the graph's start when an input makes it. */
 size_t oxp_edit_behind(const oxp_graph *g, const oxp_value *v);
+/* Takes the site's weight away so that a node may make a value of its name; *at is where that node belongs. */
+oxp_status oxp_edit_take_place(size_t *at, oxp_edit *e, const oxp_site *s);
 /* Takes a constant away when nothing reads it any more: initializer or Constant node. */
 oxp_status oxp_edit_drop_constant(oxp_edit *e, const oxp_graph *g, const oxp_value *v);
 

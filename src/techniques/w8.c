@@ -8,11 +8,11 @@
 
 #include "techniques/technique.h"
 
+#define NODE_BYTES 90 /* of the two nodes and the names */
+
 static bool applies(const oxp_site *s, const char **why_not)
 {
-    /* codes, scales and the two nodes against four bytes a weight */
-    size_t n = s->value->constant.count, after = n + 4 * oxp_site_scales(s) + 90;
-    if (after < 4 * n)
+    if (oxp_codes_bytes(s) + NODE_BYTES < 4 * s->value->constant.count)
         return true;
     *why_not = "too small: codes, scales and nodes would be larger than the weight";
     return false;
@@ -32,13 +32,8 @@ static oxp_status store(oxp_edit *e, const oxp_site *s)
 {
     const char *codes, *scales, *cast = NULL, *name = s->value->name;
     OXP_TRY(add_codes(&codes, &scales, e, s, s->scale_rank, s->scale_dims));
-    size_t at = 0;
-    if (s->value->producer) {
-        at = oxp_edit_position(s->graph->proto, s->value->producer->proto);
-        OXP_TRY(oxp_edit_remove_node(e->model, s->graph->proto, s->value->producer->proto));
-    } else {
-        OXP_TRY(oxp_edit_remove_initializer(e->model, s->graph->proto, name));
-    }
+    size_t at;
+    OXP_TRY(oxp_edit_take_place(&at, e, s));
     oxp_node_proto *node;
     OXP_TRY(oxp_edit_node(&node, e, s->graph, at, "Cast", 1, &codes, &cast));
     OXP_TRY(oxp_edit_set_int(e->model, node, "to", OXP_FLOAT));
@@ -84,6 +79,8 @@ const oxp_technique oxp_technique_w8 = {
     .name = "w8",
     .summary = "weights stored in 8 bits, folded at load: int8 bytes at float speed, for any operator",
     .stage = OXP_STAGE_ENCODE,
+    .level = OXP_LEVEL_BYTE,
     .applies = applies,
     .apply = apply,
+    .bytes = oxp_codes_bytes,
 };

@@ -281,7 +281,9 @@ const oxp_technique oxp_technique_w8a8 = {
     .name = "w8a8",
     .summary = "weights and activations in 8-bit integers with calibrated scales, fused by ONNX Runtime",
     .stage = OXP_STAGE_QUANTISE,
+    .level = OXP_LEVEL_INTEGER,
     .needs_data = true,
     .applies = applies,
     .apply = apply,
+    .bytes = oxp_codes_bytes,
 };

@@ -93,8 +93,8 @@ static oxp_status read_open_file(uint8_t **out, size_t *bytes, oxp_ctx *ctx, con
     OXP_TRY(oxp_alloc_raw(&data, ctx, size, 1, path));
     oxp_status status = read_whole(ctx, path, fd, data, size);
     if (status == OXP_OK && (fstat(fd, &after) != 0 || !same_state(&before, &after)))
-        status = oxp_file_fail(ctx, path, OXP_EIO, "E-READ", "the file changed while it was read",
-                               0);
+        status =
+            oxp_file_fail(ctx, path, OXP_EIO, "E-READ", "the file changed while it was read", 0);
     if (status != OXP_OK) {
         oxp_free(data);
         return status;

@@ -53,10 +53,10 @@ oxp_status oxp_output_read_back(uint8_t **out, size_t *bytes, oxp_output_file *o
 oxp_status oxp_output_publish(oxp_output_file *output);
 void oxp_output_discard(oxp_output_file *output); /* takes NULL */
 
-/* For a signal handler that ends the process: what it has to remove. *name lies in *dirfd, or is NULL
- * while the temporary file has no name (where the system has unnamed files it never has one outside
- * of publish). Async-signal-safe while `output` lives: hold signals back across publish and
- * discard, which free it and leave nothing to remove. */
+/* For a signal handler that ends the process: what it has to remove. *name lies in *dirfd, or is
+ * NULL while the temporary file has no name (where the system has unnamed files it never has one
+ * outside of publish). Async-signal-safe while `output` lives: hold signals back across publish
+ * and discard, which free it and leave nothing to remove. */
 void oxp_output_temp(const oxp_output_file *output, int *dirfd, const char **name);
 
 #endif

@@ -1,5 +1,5 @@
-/* map.h - a hash map from strings to indices (XXH3, open addressing). Keys are borrowed. Iteration is not offered:
- * order must never depend on addresses. */
+/* map.h - a hash map from strings to indices (XXH3, open addressing). Keys are borrowed. Iteration
+ * is not offered: order must never depend on addresses. */
 #ifndef OXP_UTIL_MAP_H
 #define OXP_UTIL_MAP_H
 

@@ -63,10 +63,11 @@ static oxp_status examine_target(oxp_output_file *output)
         if (is_input(output, &about))
             return refuse(output, "is an input of this run, and inputs are never replaced");
         if (!S_ISREG(about.st_mode))
-            return refuse(output, S_ISDIR(about.st_mode)
-                                      ? "is a directory, and only a regular file can be replaced"
-                                      : "is a device, FIFO or the like, and only a regular file can "
-                                        "be replaced");
+            return refuse(output,
+                          S_ISDIR(about.st_mode)
+                              ? "is a directory, and only a regular file can be replaced"
+                              : "is a device, FIFO or the like, and only a regular file can "
+                                "be replaced");
         if (!output->force)
             return refuse(output, "exists, and is not replaced without force");
         output->mode = about.st_mode & 0777;
@@ -74,8 +75,7 @@ static oxp_status examine_target(oxp_output_file *output)
     }
     if (errno != ENOENT && errno != ELOOP)
         return fail_errno(output, "E-OUT-DIR", "cannot be examined");
-    bool dangling =
-        fstatat(output->directory, output->name, &about, AT_SYMLINK_NOFOLLOW) == 0;
+    bool dangling = fstatat(output->directory, output->name, &about, AT_SYMLINK_NOFOLLOW) == 0;
     if (dangling && !output->force)
         return refuse(output, "exists as a symbolic link, and is not replaced without force");
     return OXP_OK;
@@ -359,8 +359,7 @@ static bool is_unsupported(int error)
 static int rename_without_replacing(oxp_output_file *output)
 {
     int directory = output->directory;
-    int result =
-        renameat2(directory, output->temp_name, directory, output->name, RENAME_NOREPLACE);
+    int result = renameat2(directory, output->temp_name, directory, output->name, RENAME_NOREPLACE);
     if (result == 0)
         output->temp_is_named = 0;
     if (result == 0 || !is_unsupported(errno))
@@ -385,8 +384,8 @@ static int rename_without_replacing(oxp_output_file *output)
 
 static oxp_status place_new(oxp_output_file *output)
 {
-    int result = output->has_no_name ? link_unnamed(output, output->name)
-                                     : rename_without_replacing(output);
+    int result =
+        output->has_no_name ? link_unnamed(output, output->name) : rename_without_replacing(output);
     if (result == 0)
         return OXP_OK;
     if (errno == EEXIST)

@@ -1,4 +1,5 @@
-/* check.c - models, graphs, nodes and functions by themselves: what is refused, and what must not be. */
+/* check.c - models, graphs, nodes and functions by themselves: what is refused, and what must not
+ * be. */
 #include "unit/onnx/encode.h"
 
 #include <stdio.h>
@@ -188,12 +189,13 @@ Test(check, an_attribute_has_the_value_of_its_type)
 {
     bytes floats = attribute("a", OXP_ATTR_INT);
     put_float(&floats, ATTR_FLOATS, 1);
-    expect_refused(model_with_attribute(floats), OXP_EFORMAT, "E-ATTR-TYPE", "found a value in floats");
+    expect_refused(model_with_attribute(floats), OXP_EFORMAT, "E-ATTR-TYPE",
+                   "found a value in floats");
     bytes both = attribute("a", OXP_ATTR_INT);
     put_int(&both, ATTR_I, 1);
     put_float(&both, ATTR_F, 1);
     expect_refused(model_with_attribute(both), OXP_EFORMAT, "E-ATTR-TYPE", "both f and i");
-    static const int single[] = {OXP_ATTR_FLOAT, OXP_ATTR_INT,   OXP_ATTR_STRING,
+    static const int single[] = {OXP_ATTR_FLOAT,  OXP_ATTR_INT,   OXP_ATTR_STRING,
                                  OXP_ATTR_TENSOR, OXP_ATTR_GRAPH, OXP_ATTR_SPARSE};
     for (size_t i = 0; i < sizeof single / sizeof single[0]; i++)
         expect_refused(model_with_attribute(attribute("a", single[i])), OXP_EFORMAT, "E-ATTR-TYPE",
@@ -456,7 +458,8 @@ Test(check, function_bodies_are_checked)
     put_message(&bad, FUNCTION_NODE, node("", "a", "b"));
     put_message(&holder, MODEL_FUNCTION, bad);
     expect_refused(holder, OXP_EFORMAT, "E-OPTYPE", "function \"local\" \"f0\" > node 1");
-    bytes foreign = function("f0", ""), call = node("Gelu", "a", "b"), third = model_for_functions();
+    bytes foreign = function("f0", ""), call = node("Gelu", "a", "b"),
+          third = model_for_functions();
     put_text(&call, NODE_DOMAIN, "com.microsoft");
     put_message(&foreign, FUNCTION_NODE, call);
     put_message(&third, MODEL_FUNCTION, foreign);
@@ -467,5 +470,6 @@ Test(check, function_bodies_are_checked)
     put_message(&with_default, FUNCTION_ATTRIBUTE, twice);
     bytes fourth = model_for_functions();
     put_message(&fourth, MODEL_FUNCTION, with_default);
-    expect_refused(fourth, OXP_EFORMAT, "E-ATTR-TYPE", "function \"local\" \"f0\": attribute \"d\"");
+    expect_refused(fourth, OXP_EFORMAT, "E-ATTR-TYPE",
+                   "function \"local\" \"f0\": attribute \"d\"");
 }

@@ -260,8 +260,7 @@ Test(clone, a_visit_sees_everything_once_and_stops_on_request)
     oxp_model *model = rich_model(20);
     expect_ok(oxp_message_visit(&ctx, &model->proto->base, count_nodes, &count));
     cr_assert_eq(count, 2 + 2 * 20);
-    cr_assert_eq(oxp_message_visit(&ctx, &model->proto->base, count_nodes, &count),
-                 OXP_ECANCELLED);
+    cr_assert_eq(oxp_message_visit(&ctx, &model->proto->base, count_nodes, &count), OXP_ECANCELLED);
     cr_assert_eq(count, 50);
     oxp_model_free(model);
 }

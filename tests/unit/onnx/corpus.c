@@ -1,5 +1,5 @@
-/* corpus.c - the models of Debian's libonnx-testdata, which nobody here wrote: all load, all come back byte for byte,
- * and no damage to one of them does more than make it be refused. */
+/* corpus.c - the models of Debian's libonnx-testdata, which nobody here wrote: all load, all come
+ * back byte for byte, and no damage to one of them does more than make it be refused. */
 #include "unit/onnx/encode.h"
 
 #include <ftw.h>
@@ -36,8 +36,9 @@ static void list_corpus(const char *ending, size_t least)
 {
     wanted = ending;
     nftw(CORPUS, collect, 16, FTW_PHYS);
-    cr_assert(found.count >= least, "%s: %zu files %s, expected %zu: is libonnx-testdata installed?",
-              CORPUS, found.count, ending, least);
+    cr_assert(found.count >= least,
+              "%s: %zu files %s, expected %zu: is libonnx-testdata installed?", CORPUS, found.count,
+              ending, least);
 }
 
 static void free_list(void)
@@ -87,9 +88,9 @@ Test(corpus, every_model_comes_back_byte_for_byte)
         ProtobufCMessage *m;
         oxp_ctx_init(&ctx);
         oxp_arena_init(&arena, &ctx);
-        cr_assert_eq(oxp_unpack(&m, &arena, &onnx__model_proto__descriptor, b.data, b.size,
-                                OXP_EFORMAT),
-                     OXP_OK, "%s: %s", found.items[i], ctx.message);
+        cr_assert_eq(
+            oxp_unpack(&m, &arena, &onnx__model_proto__descriptor, b.data, b.size, OXP_EFORMAT),
+            OXP_OK, "%s: %s", found.items[i], ctx.message);
         size_t size = protobuf_c_message_get_packed_size(m);
         uint8_t *packed = malloc(size + 1);
         protobuf_c_message_pack(m, packed);
@@ -120,7 +121,8 @@ Test(corpus, every_tensor_file_is_read)
         if (oxp_tensor_file_read(&t, &name, &arena, &ctx, found.items[i]) != OXP_OK) {
             refused++;
             cr_expect_eq(ctx.status, OXP_EDATA, "%s", ctx.message);
-            cr_expect(strstr(found.items[i], "seq") != NULL || strstr(found.items[i], "opt") != NULL,
+            cr_expect(strstr(found.items[i], "seq") != NULL ||
+                          strstr(found.items[i], "opt") != NULL,
                       "%s: %s", ctx.code, ctx.message);
         }
         oxp_arena_free(&arena);
@@ -159,7 +161,8 @@ static oxp_status load_damaged(const uint8_t *data, size_t size, const char *wha
         oxp_model_free(again);
         free(packed);
     } else
-        cr_expect(ctx.code[0] == 'E' && ctx.message[0] != '\0', "%s, byte %zu: no message", what, at);
+        cr_expect(ctx.code[0] == 'E' && ctx.message[0] != '\0', "%s, byte %zu: no message", what,
+                  at);
     oxp_model_free(m);
     cr_expect_eq(atomic_load(&ctx.own_budget.used), 0, "%s, byte %zu: memory kept", what, at);
     return status;
@@ -183,8 +186,8 @@ Test(corpus, every_changed_byte_is_survived)
         bytes b = read_bytes(victims[v]);
         for (size_t at = 0; at < b.size; at++) {
             uint8_t old = b.data[at];
-            const uint8_t others[] = {0x00, 0x7f, 0x80, 0xff, (uint8_t)(old + 1), (uint8_t)(old - 1),
-                                      (uint8_t)~old};
+            const uint8_t others[] = {
+                0x00, 0x7f, 0x80, 0xff, (uint8_t)(old + 1), (uint8_t)(old - 1), (uint8_t)~old};
             for (size_t k = 0; k < sizeof others; k++) {
                 b.data[at] = others[k];
                 load_damaged(b.data, b.size, victims[v], at);

@@ -279,8 +279,9 @@ Test(edit, attributes_of_every_kind)
     expect_ok(oxp_edit_set_ints(model, n, "empty", 0, NULL));
     expect_ok(oxp_edit_set_float(model, n, "f", 0.5f));
     expect_ok(oxp_edit_set_string(model, n, "s", "text"));
-    expect_ok(oxp_edit_set_tensor_attribute(model, n, "t", OXP_INT64, 1, &(int64_t){1},
-                                            &(int64_t){42}));
+    expect_ok(
+        oxp_edit_set_tensor_attribute(model, n, "t", OXP_INT64, 1, &(int64_t){1}, &(int64_t){42}));
+    expect_ok(oxp_edit_set_floats(model, n, "floats", 2, (float[]){0.25f, -1}));
     oxp_attribute a = attribute_at(n, 0);
     cr_assert(strcmp(a.name, "i") == 0 && a.type == OXP_ATTR_INT && a.i == -7);
     a = attribute_at(n, 1);
@@ -293,6 +294,8 @@ Test(edit, attributes_of_every_kind)
     cr_assert(a.type == OXP_ATTR_STRING && strcmp(a.s, "text") == 0);
     a = attribute_at(n, 5);
     cr_assert(a.type == OXP_ATTR_TENSOR && a.t != NULL);
+    a = attribute_at(n, 6);
+    cr_assert(a.type == OXP_ATTR_FLOATS && a.count == 2 && a.floats[1] == -1);
     oxp_model_free(model);
 }
 
@@ -414,10 +417,10 @@ Test(edit, declared_values)
 
 Test(edit, the_ir_version_follows_the_opset)
 {
-    static const int64_t pairs[][2] = {{1, 3},   {7, 3},   {8, 3},   {9, 4},   {10, 5},  {11, 6},
-                                       {12, 7},  {14, 7},  {15, 8},  {18, 8},  {19, 9},  {20, 9},
-                                       {21, 10}, {22, 10}, {23, 11}, {24, 12}, {25, 13}, {27, 13},
-                                       {28, 14}, {99, 14}};
+    static const int64_t pairs[][2] = {{1, 3},   {7, 3},   {8, 3},   {9, 4},   {10, 5},
+                                       {11, 6},  {12, 7},  {14, 7},  {15, 8},  {18, 8},
+                                       {19, 9},  {20, 9},  {21, 10}, {22, 10}, {23, 11},
+                                       {24, 12}, {25, 13}, {27, 13}, {28, 14}, {99, 14}};
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
         cr_assert_eq(oxp_ir_for_opset(pairs[i][0]), pairs[i][1], "opset %ld", (long)pairs[i][0]);
     oxp_model *model = new_model(13);
@@ -469,8 +472,8 @@ static oxp_status edit_everything(void)
                  done);
     OXP_TRY_GOTO(oxp_edit_set_ints(model, n, "a", 1, &(int64_t){1}), done);
     OXP_TRY_GOTO(oxp_edit_set_string(model, n, "s", "text"), done);
-    OXP_TRY_GOTO(
-        oxp_edit_set_tensor_attribute(model, n, "t", OXP_FLOAT, 0, NULL, &(float){1}), done);
+    OXP_TRY_GOTO(oxp_edit_set_tensor_attribute(model, n, "t", OXP_FLOAT, 0, NULL, &(float){1}),
+                 done);
     OXP_TRY_GOTO(oxp_edit_replace_uses(model, g, "x", "y"), done);
     OXP_TRY_GOTO(oxp_edit_set_metadata(model, "k", "v"), done);
 done:

@@ -1,4 +1,5 @@
-/* encode.h - builds protobuf bytes for tests, right ones and wrong ones, and small models from them. */
+/* encode.h - builds protobuf bytes for tests, right ones and wrong ones, and small models from
+ * them. */
 #ifndef OXP_TESTS_UNIT_ONNX_ENCODE_H
 #define OXP_TESTS_UNIT_ONNX_ENCODE_H
 
@@ -76,20 +77,71 @@ static inline void put_message(bytes *b, unsigned field, bytes child)
 
 /* ---- parts of models: field numbers of the schema by name ---- */
 
-enum { MODEL_IR = 1, MODEL_GRAPH = 7, MODEL_OPSET = 8, MODEL_METADATA = 14, MODEL_TRAINING = 20,
-       MODEL_FUNCTION = 25 };
-enum { GRAPH_NODE = 1, GRAPH_NAME = 2, GRAPH_INITIALIZER = 5, GRAPH_INPUT = 11, GRAPH_OUTPUT = 12,
-       GRAPH_VALUE_INFO = 13, GRAPH_SPARSE = 15 };
-enum { NODE_INPUT = 1, NODE_OUTPUT = 2, NODE_NAME = 3, NODE_TYPE = 4, NODE_ATTRIBUTE = 5,
-       NODE_DOMAIN = 7, NODE_OVERLOAD = 8 };
-enum { ATTR_NAME = 1, ATTR_F = 2, ATTR_I = 3, ATTR_S = 4, ATTR_T = 5, ATTR_G = 6, ATTR_FLOATS = 7,
-       ATTR_INTS = 8, ATTR_STRINGS = 9, ATTR_TENSORS = 10, ATTR_GRAPHS = 11, ATTR_TYPE = 20,
-       ATTR_REF = 21, ATTR_SPARSE = 22 };
-enum { TENSOR_DIMS = 1, TENSOR_TYPE = 2, TENSOR_SEGMENT = 3, TENSOR_FLOAT = 4, TENSOR_INT32 = 5,
-       TENSOR_STRING = 6, TENSOR_INT64 = 7, TENSOR_NAME = 8, TENSOR_RAW = 9, TENSOR_DOUBLE = 10,
-       TENSOR_UINT64 = 11, TENSOR_EXTERNAL = 13, TENSOR_LOCATION = 14 };
-enum { FUNCTION_NAME = 1, FUNCTION_NODE = 7, FUNCTION_OPSET = 9, FUNCTION_DOMAIN = 10,
-       FUNCTION_ATTRIBUTE = 11, FUNCTION_OVERLOAD = 13 };
+enum {
+    MODEL_IR = 1,
+    MODEL_GRAPH = 7,
+    MODEL_OPSET = 8,
+    MODEL_METADATA = 14,
+    MODEL_TRAINING = 20,
+    MODEL_FUNCTION = 25
+};
+enum {
+    GRAPH_NODE = 1,
+    GRAPH_NAME = 2,
+    GRAPH_INITIALIZER = 5,
+    GRAPH_INPUT = 11,
+    GRAPH_OUTPUT = 12,
+    GRAPH_VALUE_INFO = 13,
+    GRAPH_SPARSE = 15
+};
+enum {
+    NODE_INPUT = 1,
+    NODE_OUTPUT = 2,
+    NODE_NAME = 3,
+    NODE_TYPE = 4,
+    NODE_ATTRIBUTE = 5,
+    NODE_DOMAIN = 7,
+    NODE_OVERLOAD = 8
+};
+enum {
+    ATTR_NAME = 1,
+    ATTR_F = 2,
+    ATTR_I = 3,
+    ATTR_S = 4,
+    ATTR_T = 5,
+    ATTR_G = 6,
+    ATTR_FLOATS = 7,
+    ATTR_INTS = 8,
+    ATTR_STRINGS = 9,
+    ATTR_TENSORS = 10,
+    ATTR_GRAPHS = 11,
+    ATTR_TYPE = 20,
+    ATTR_REF = 21,
+    ATTR_SPARSE = 22
+};
+enum {
+    TENSOR_DIMS = 1,
+    TENSOR_TYPE = 2,
+    TENSOR_SEGMENT = 3,
+    TENSOR_FLOAT = 4,
+    TENSOR_INT32 = 5,
+    TENSOR_STRING = 6,
+    TENSOR_INT64 = 7,
+    TENSOR_NAME = 8,
+    TENSOR_RAW = 9,
+    TENSOR_DOUBLE = 10,
+    TENSOR_UINT64 = 11,
+    TENSOR_EXTERNAL = 13,
+    TENSOR_LOCATION = 14
+};
+enum {
+    FUNCTION_NAME = 1,
+    FUNCTION_NODE = 7,
+    FUNCTION_OPSET = 9,
+    FUNCTION_DOMAIN = 10,
+    FUNCTION_ATTRIBUTE = 11,
+    FUNCTION_OVERLOAD = 13
+};
 
 static inline bytes opset(const char *domain, int64_t version)
 {
@@ -193,7 +245,8 @@ typedef struct loaded {
 } loaded;
 
 /* Takes the bytes. After a failure nothing may be allocated. */
-static inline void load_in(loaded *l, bytes b, const char *directory, const oxp_load_options *options)
+static inline void load_in(loaded *l, bytes b, const char *directory,
+                           const oxp_load_options *options)
 {
     oxp_ctx_init(&l->ctx);
     l->model = NULL;

@@ -1,4 +1,5 @@
-/* external.c - the gate of external data: which locations, files and ranges pass, and which never do. */
+/* external.c - the gate of external data: which locations, files and ranges pass, and which never
+ * do. */
 #include "unit/onnx/encode.h"
 
 #include <errno.h>
@@ -79,8 +80,8 @@ static bytes external_model(int64_t count, const char *location, const char *con
     return model_with_initializer(external_tensor(count, location, pairs));
 }
 
-static void refuse_with(bytes b, const oxp_load_options *options, oxp_status status, const char *code,
-                        const char *part)
+static void refuse_with(bytes b, const oxp_load_options *options, oxp_status status,
+                        const char *code, const char *part)
 {
     loaded l;
     load_in(&l, b, models, options);
@@ -119,9 +120,24 @@ Test(external, locations_are_plain_relative_paths)
 {
     make_file("w.bin", four, sizeof four); /* outside of models/ */
     static const char *const bad[] = {
-        "",           ".",         "/etc/passwd", "C:\\w.bin", "\\\\server\\w.bin", "file:///etc/passwd",
-        "../w.bin",   "a/../../w", "a/..",        "./../w",    "..\\w.bin",         "a//w.bin",
-        "w.bin/",     "..",        "a/../w.bin",  "C:w.bin",   "http://host/w",     "a/.",
+        "",
+        ".",
+        "/etc/passwd",
+        "C:\\w.bin",
+        "\\\\server\\w.bin",
+        "file:///etc/passwd",
+        "../w.bin",
+        "a/../../w",
+        "a/..",
+        "./../w",
+        "..\\w.bin",
+        "a//w.bin",
+        "w.bin/",
+        "..",
+        "a/../w.bin",
+        "C:w.bin",
+        "http://host/w",
+        "a/.",
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         refuse(external_model(4, bad[i], NULL), "E-EXT-PATH", "tensor \"w\"");
@@ -145,7 +161,8 @@ Test(external, files_below_the_model_are_read)
     accept_with(external_model(4, "w.bin", NULL), NULL);
     accept_with(external_model(4, "./w.bin", NULL), NULL);
     accept_with(external_model(4, "sub/w x\n.bin", NULL), NULL);
-    accept_with(external_model(2, "w.bin", PAIRS("offset", "0", "length", "8", "basepath", "x")), NULL);
+    accept_with(external_model(2, "w.bin", PAIRS("offset", "0", "length", "8", "basepath", "x")),
+                NULL);
 }
 
 Test(external, memory_without_a_directory_reads_nothing)
@@ -210,8 +227,9 @@ Test(external, both_ways_of_opening_agree)
     static const struct {
         const char *location;
         int error;
-    } cases[] = {{"sub/w.bin", 0}, {"alias/w.bin", ELOOP}, {"w.bin", ELOOP},  {"../w.bin", EXDEV},
-                 {"absent", ENOENT}, {"sub/absent", ENOENT}, {"./sub/w.bin", 0}, {"sub/../../w.bin", EXDEV}};
+    } cases[] = {{"sub/w.bin", 0},    {"alias/w.bin", ELOOP},    {"w.bin", ELOOP},
+                 {"../w.bin", EXDEV}, {"absent", ENOENT},        {"sub/absent", ENOENT},
+                 {"./sub/w.bin", 0},  {"sub/../../w.bin", EXDEV}};
     int directory = open(models, O_PATH | O_DIRECTORY);
     cr_assert(directory >= 0);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -337,9 +355,18 @@ Test(external, a_swapped_file_is_never_followed)
 Test(external, numbers_are_plain_digits)
 {
     make_file("models/w.bin", four, sizeof four);
-    static const char *const bad[] = {"-1",  "+1", " 1",  "1 ", "1e3", "0x10",
-                                      "",    "1_0", "1.0", "99999999999999999999",
-                                      "18446744073709551616", "000000000000000000000000000001",
+    static const char *const bad[] = {"-1",
+                                      "+1",
+                                      " 1",
+                                      "1 ",
+                                      "1e3",
+                                      "0x10",
+                                      "",
+                                      "1_0",
+                                      "1.0",
+                                      "99999999999999999999",
+                                      "18446744073709551616",
+                                      "000000000000000000000000000001",
                                       "9223372036854775808"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         refuse(external_model(1, "w.bin", PAIRS("offset", bad[i], "length", "4")), "E-EXT-NUM",
@@ -353,8 +380,12 @@ Test(external, ranges_stay_inside_the_file)
 {
     make_file("models/w.bin", four, sizeof four);
     static const char *const bad[][2] = {
-        {"17", "16"}, {"1", "16"}, {"16", "4"}, {"0", "1125899906842624"},
-        {"9223372036854775807", "9223372036854775807"}, {"9223372036854775807", "16"},
+        {"17", "16"},
+        {"1", "16"},
+        {"16", "4"},
+        {"0", "1125899906842624"},
+        {"9223372036854775807", "9223372036854775807"},
+        {"9223372036854775807", "16"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         refuse(external_model(4, "w.bin", PAIRS("offset", bad[i][0], "length", bad[i][1])),
@@ -417,8 +448,10 @@ Test(external, ranges_are_shared_whole_or_not_at_all)
     make_file("models/w.bin", four, sizeof four);
     accept_with(two_tensors(PAIRS("offset", "0"), PAIRS("offset", "8")), NULL);
     accept_with(two_tensors(PAIRS("offset", "0"), PAIRS("offset", "0")), NULL);
-    refuse(two_tensors(PAIRS("offset", "0"), PAIRS("offset", "4")), "E-EXT-OVERLAP", "[0,8) and [4,12)");
-    refuse(two_tensors(PAIRS("offset", "7"), PAIRS("offset", "0")), "E-EXT-OVERLAP", "[0,8) and [7,15)");
+    refuse(two_tensors(PAIRS("offset", "0"), PAIRS("offset", "4")), "E-EXT-OVERLAP",
+           "[0,8) and [4,12)");
+    refuse(two_tensors(PAIRS("offset", "7"), PAIRS("offset", "0")), "E-EXT-OVERLAP",
+           "[0,8) and [7,15)");
 }
 
 Test(external, files_have_a_number_limit)
@@ -445,7 +478,8 @@ Test(external, every_tensor_goes_through_the_gate)
     refuse(model(g), "E-EXT-PATH", "..");
     for (unsigned part = 1; part <= 2; part++) {
         int64_t one[] = {1};
-        bytes s = {0}, values = tensor("s", OXP_FLOAT, 1, one), indices = tensor("i", OXP_INT64, 1, one);
+        bytes s = {0}, values = tensor("s", OXP_FLOAT, 1, one),
+              indices = tensor("i", OXP_INT64, 1, one);
         bytes *moved = part == 1 ? &values : &indices, *kept = part == 1 ? &indices : &values;
         put_int(moved, TENSOR_LOCATION, 1);
         put_message(moved, TENSOR_EXTERNAL, entry("location", "../w.bin"));

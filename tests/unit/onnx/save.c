@@ -1,4 +1,5 @@
-/* Packing and writing: untouched bytes stay, edited models come back, what was written is checked. */
+/* Packing and writing: untouched bytes stay, edited models come back, what was written is
+ * checked. */
 #include "unit/onnx/edit_build.h"
 
 #include <errno.h>
@@ -88,8 +89,8 @@ static oxp_model *load(const void *data, size_t bytes)
  * byte, fields out of order, an unknown field in front. */
 static void odd_model(uint8_t **out, size_t *bytes)
 {
-    static const uint8_t front[] = {0xfa, 0x3f, 3, 'o', 'd', 'd'};       /* field 1023 */
-    static const uint8_t back[] = {0x28, 0x81, 0x80, 0x00};              /* model_version 1 */
+    static const uint8_t front[] = {0xfa, 0x3f, 3, 'o', 'd', 'd'}; /* field 1023 */
+    static const uint8_t back[] = {0x28, 0x81, 0x80, 0x00};        /* model_version 1 */
     oxp_model *model = relu_model(13);
     uint8_t *packed;
     size_t size;
@@ -205,8 +206,8 @@ static void add_property(oxp_model *model, Onnx__TensorProto *t, const char *key
     onnx__string_string_entry_proto__init(entry);
     entry->key = oxp_model_strdup(model, key);
     entry->value = oxp_model_strdup(model, value);
-    expect_ok(oxp_array_insert(model, &t->external_data, &t->n_external_data, t->n_external_data,
-                               entry));
+    expect_ok(
+        oxp_array_insert(model, &t->external_data, &t->n_external_data, t->n_external_data, entry));
 }
 
 /* in.onnx with initializer "w" = {1, 2, 3} at offset 4 of data.bin. */
@@ -262,7 +263,8 @@ Test(save, external_data_of_a_copy_comes_in)
     expect_ok(oxp_model_load(&model, &ctx, "in.onnx", NULL));
     expect_ok(oxp_model_clone(&copy, model));
     expect_ok(write_model(copy));
-    cr_assert_eq(model->proto->graph->initializer[0]->n_external_data, 2, "the original is as it was");
+    cr_assert_eq(model->proto->graph->initializer[0]->n_external_data, 2,
+                 "the original is as it was");
     cr_assert_not(model->edited);
     expect_inline();
     oxp_model_free(copy);

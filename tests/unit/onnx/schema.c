@@ -1,5 +1,6 @@
-/* schema.c - our schema against the published one: what the onnx package 1.23 describes, field by field and value by
- * value. A field too few would move it behind the known ones when a model is written; a wrong number would lose it. */
+/* schema.c - our schema against the published one: what the onnx package 1.23 describes, field by
+ * field and value by value. A field too few would move it behind the known ones when a model is
+ * written; a wrong number would lose it. */
 #include <criterion/criterion.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -250,19 +251,20 @@ static const char *local_name(const char *name)
     return strncmp(name, "onnx.", 5) == 0 ? name + 5 : name;
 }
 
-static void add_field(lines *l, const ProtobufCMessageDescriptor *m, const ProtobufCFieldDescriptor *f)
+static void add_field(lines *l, const ProtobufCMessageDescriptor *m,
+                      const ProtobufCFieldDescriptor *f)
 {
-    const char *label = (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0   ? "oneof"
-                        : f->label == PROTOBUF_C_LABEL_REPEATED ? "repeated"
-                                                                : "optional";
+    const char *label = (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0 ? "oneof"
+                        : f->label == PROTOBUF_C_LABEL_REPEATED       ? "repeated"
+                                                                      : "optional";
     const char *type = scalar_name(f->type);
     if (f->type == PROTOBUF_C_TYPE_MESSAGE)
         type = local_name(((const ProtobufCMessageDescriptor *)f->descriptor)->name);
     if (f->type == PROTOBUF_C_TYPE_ENUM)
         type = local_name(((const ProtobufCEnumDescriptor *)f->descriptor)->name);
     cr_assert(l->count < MAX_LINES);
-    snprintf(l->text[l->count++], LINE_BYTES, "%s.%s %u %s%s %s", local_name(m->name), f->name, f->id,
-             label, (f->flags & PROTOBUF_C_FIELD_FLAG_PACKED) != 0 ? " packed" : "", type);
+    snprintf(l->text[l->count++], LINE_BYTES, "%s.%s %u %s%s %s", local_name(m->name), f->name,
+             f->id, label, (f->flags & PROTOBUF_C_FIELD_FLAG_PACKED) != 0 ? " packed" : "", type);
 }
 
 static void add_values(lines *l, const ProtobufCEnumDescriptor *e)
@@ -284,7 +286,7 @@ static void expect_lines(lines *l, const char *const *published, size_t count)
     qsort(l->text, l->count, LINE_BYTES, compare_lines);
     size_t ours = 0, theirs = 0;
     while (ours < l->count || theirs < count) {
-        int order = ours == l->count   ? 1
+        int order = ours == l->count  ? 1
                     : theirs == count ? -1
                                       : strcmp(l->text[ours], published[theirs]);
         cr_expect(order >= 0, "not in the published schema: %s", l->text[ours]);
@@ -318,8 +320,8 @@ Test(schema, every_enum_value_is_the_published_one)
     static lines l;
     static const ProtobufCEnumDescriptor *const enums[] = {
         &onnx__version__descriptor, &onnx__operator_status__descriptor,
-        &onnx__attribute_proto__attribute_type__descriptor, &onnx__tensor_proto__data_type__descriptor,
-        &onnx__tensor_proto__data_location__descriptor};
+        &onnx__attribute_proto__attribute_type__descriptor,
+        &onnx__tensor_proto__data_type__descriptor, &onnx__tensor_proto__data_location__descriptor};
     for (size_t i = 0; i < COUNT(enums); i++)
         add_values(&l, enums[i]);
     expect_lines(&l, published_values, COUNT(published_values));

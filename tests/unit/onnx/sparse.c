@@ -1,4 +1,5 @@
-/* sparse.c - sparse initializers: what is refused, and the dense tensor that the others stand for. */
+/* sparse.c - sparse initializers: what is refused, and the dense tensor that the others stand for.
+ * */
 #include "unit/onnx/encode.h"
 
 #include <stdio.h>
@@ -65,10 +66,10 @@ Test(sparse, indices_are_int64)
 Test(sparse, both_parts_are_needed)
 {
     sparse_case c = {1, {4}, 1, 0, {2}};
-    expect_refused(model_with_sparse(1, c.dims, (bytes){0}, index_tensor(&c, OXP_INT64)), OXP_EFORMAT,
-                   "E-SPARSE", "values are missing");
-    expect_refused(model_with_sparse(1, c.dims, value_tensor(1), (bytes){0}), OXP_EFORMAT, "E-SPARSE",
-                   "indices are missing");
+    expect_refused(model_with_sparse(1, c.dims, (bytes){0}, index_tensor(&c, OXP_INT64)),
+                   OXP_EFORMAT, "E-SPARSE", "values are missing");
+    expect_refused(model_with_sparse(1, c.dims, value_tensor(1), (bytes){0}), OXP_EFORMAT,
+                   "E-SPARSE", "indices are missing");
 }
 
 Test(sparse, indices_stay_inside)
@@ -97,16 +98,17 @@ Test(sparse, shapes_agree)
                    OXP_EFORMAT, "E-SPARSE", "no dimensions");
     bytes rank0 = tensor("i", OXP_INT64, 0, NULL);
     put_int(&rank0, TENSOR_INT64, 1);
-    expect_refused(model_with_sparse(1, scalar.dims, value_tensor(1), rank0), OXP_EFORMAT, "E-SPARSE",
-                   "shape []");
+    expect_refused(model_with_sparse(1, scalar.dims, value_tensor(1), rank0), OXP_EFORMAT,
+                   "E-SPARSE", "shape []");
     int64_t cube[] = {1, 1, 1};
     bytes rank3 = tensor("i", OXP_INT64, 3, cube);
     put_int(&rank3, TENSOR_INT64, 1);
-    expect_refused(model_with_sparse(1, scalar.dims, value_tensor(1), rank3), OXP_EFORMAT, "E-SPARSE",
-                   "shape [1,1,1]");
+    expect_refused(model_with_sparse(1, scalar.dims, value_tensor(1), rank3), OXP_EFORMAT,
+                   "E-SPARSE", "shape [1,1,1]");
     sparse_case fewer = {1, {4}, 1, 0, {2}};
-    expect_refused(model_with_sparse(1, fewer.dims, value_tensor(2), index_tensor(&fewer, OXP_INT64)),
-                   OXP_EFORMAT, "E-SPARSE", "expected [2]");
+    expect_refused(
+        model_with_sparse(1, fewer.dims, value_tensor(2), index_tensor(&fewer, OXP_INT64)),
+        OXP_EFORMAT, "E-SPARSE", "expected [2]");
 }
 
 Test(sparse, data_has_the_size_of_its_shape)
@@ -126,8 +128,10 @@ Test(sparse, dense_sizes_do_not_wrap)
     refuse_case(&(sparse_case){2, {3, -1}, 1, 0, {0}}, "E-DIM", "-1");
 }
 
-/* The dense tensor of a model that is accepted; NULL data and the error in the context otherwise. */
-static void densify(loaded *l, oxp_arena *arena, oxp_tensor *out, const sparse_case *c, size_t limit)
+/* The dense tensor of a model that is accepted; NULL data and the error in the context otherwise.
+ * */
+static void densify(loaded *l, oxp_arena *arena, oxp_tensor *out, const sparse_case *c,
+                    size_t limit)
 {
     load_in(l, model_of(c), NULL, NULL);
     cr_assert_eq(l->ctx.status, OXP_OK, "%s", l->ctx.message);
@@ -158,7 +162,8 @@ Test(sparse, dense_tensors)
         cr_assert_eq(t.count, 6);
         cr_expect_eq(t.rank, (int)cases[k].rank);
         const float expected[6] = {1, 0, 0, 0, 2, 3}, none[6] = {0};
-        cr_expect_eq(memcmp(t.data, cases[k].nnz > 0 ? expected : none, sizeof none), 0, "case %zu", k);
+        cr_expect_eq(memcmp(t.data, cases[k].nnz > 0 ? expected : none, sizeof none), 0, "case %zu",
+                     k);
         oxp_arena_free(&arena);
         unload(&l);
     }

@@ -101,8 +101,9 @@ Test(tensors, raw_data_has_the_size_of_the_shape)
     }
     bytes t = shaped(OXP_FLOAT, 2, 2, 3, 0);
     put_zeros(&t, 12);
-    refuse_tensor(t, OXP_EFORMAT, "E-RAW-LEN",
-                  "graph \"g\": initializer \"w\": raw_data has 12 bytes, shape [2,3] FLOAT needs 24");
+    refuse_tensor(
+        t, OXP_EFORMAT, "E-RAW-LEN",
+        "graph \"g\": initializer \"w\": raw_data has 12 bytes, shape [2,3] FLOAT needs 24");
 }
 
 Test(tensors, elements_below_a_byte_are_packed)
@@ -131,14 +132,14 @@ typedef struct typed_case {
 } typed_case;
 
 static const typed_case typed_cases[] = {
-    {TENSOR_FLOAT, FIXED32, OXP_FLOAT, 2},     {TENSOR_FLOAT, FIXED32, OXP_COMPLEX64, 4},
-    {TENSOR_INT32, VARINT, OXP_INT32, 2},      {TENSOR_INT32, VARINT, OXP_INT8, 2},
-    {TENSOR_INT32, VARINT, OXP_FLOAT16, 2},    {TENSOR_INT32, VARINT, OXP_BFLOAT16, 2},
-    {TENSOR_INT32, VARINT, OXP_BOOL, 2},       {TENSOR_INT32, VARINT, OXP_FLOAT8E5M2, 2},
-    {TENSOR_INT32, VARINT, OXP_INT4, 1},       {TENSOR_INT32, VARINT, OXP_UINT2, 1},
-    {TENSOR_STRING, LENGTH, OXP_STRING, 2},    {TENSOR_INT64, VARINT, OXP_INT64, 2},
-    {TENSOR_DOUBLE, FIXED64, OXP_DOUBLE, 2},   {TENSOR_DOUBLE, FIXED64, OXP_COMPLEX128, 4},
-    {TENSOR_UINT64, VARINT, OXP_UINT64, 2},    {TENSOR_UINT64, VARINT, OXP_UINT32, 2},
+    {TENSOR_FLOAT, FIXED32, OXP_FLOAT, 2},   {TENSOR_FLOAT, FIXED32, OXP_COMPLEX64, 4},
+    {TENSOR_INT32, VARINT, OXP_INT32, 2},    {TENSOR_INT32, VARINT, OXP_INT8, 2},
+    {TENSOR_INT32, VARINT, OXP_FLOAT16, 2},  {TENSOR_INT32, VARINT, OXP_BFLOAT16, 2},
+    {TENSOR_INT32, VARINT, OXP_BOOL, 2},     {TENSOR_INT32, VARINT, OXP_FLOAT8E5M2, 2},
+    {TENSOR_INT32, VARINT, OXP_INT4, 1},     {TENSOR_INT32, VARINT, OXP_UINT2, 1},
+    {TENSOR_STRING, LENGTH, OXP_STRING, 2},  {TENSOR_INT64, VARINT, OXP_INT64, 2},
+    {TENSOR_DOUBLE, FIXED64, OXP_DOUBLE, 2}, {TENSOR_DOUBLE, FIXED64, OXP_COMPLEX128, 4},
+    {TENSOR_UINT64, VARINT, OXP_UINT64, 2},  {TENSOR_UINT64, VARINT, OXP_UINT32, 2},
 };
 
 /* [2] of the type with so many entries in the field, all zero. */
@@ -148,10 +149,7 @@ static bytes typed_tensor(const typed_case *c, int dtype, size_t entries)
     bytes t = shaped(dtype, 1, 2, 0, 0);
     for (size_t i = 0; i < entries; i++) {
         put_tag(&t, c->field, c->wire_type);
-        put(&t, zeros,
-            c->wire_type == FIXED64   ? 8
-            : c->wire_type == FIXED32 ? 4
-                                      : 1);
+        put(&t, zeros, c->wire_type == FIXED64 ? 8 : c->wire_type == FIXED32 ? 4 : 1);
     }
     return t;
 }
@@ -224,10 +222,10 @@ Test(tensors, values_fit_their_type)
         int dtype;
         int64_t least, most;
     } cases[] = {
-        {OXP_INT8, -128, 127},     {OXP_UINT8, 0, 255},      {OXP_INT16, -32768, 32767},
-        {OXP_UINT16, 0, 65535},    {OXP_BOOL, 0, 1},         {OXP_FLOAT16, 0, 65535},
-        {OXP_BFLOAT16, 0, 65535},  {OXP_FLOAT8E4M3FN, 0, 255}, {OXP_FLOAT8E8M0, 0, 255},
-        {OXP_INT4, 0, 255},        {OXP_UINT2, 0, 255},
+        {OXP_INT8, -128, 127},    {OXP_UINT8, 0, 255},        {OXP_INT16, -32768, 32767},
+        {OXP_UINT16, 0, 65535},   {OXP_BOOL, 0, 1},           {OXP_FLOAT16, 0, 65535},
+        {OXP_BFLOAT16, 0, 65535}, {OXP_FLOAT8E4M3FN, 0, 255}, {OXP_FLOAT8E8M0, 0, 255},
+        {OXP_INT4, 0, 255},       {OXP_UINT2, 0, 255},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         for (int step = 0; step < 4; step++) {
@@ -282,7 +280,8 @@ static bytes three_floats(float last)
 
 Test(tensors, weights_are_finite)
 {
-    refuse_tensor(three_floats(NAN), OXP_EFORMAT, "E-NONFINITE", "initializer \"w\": NaN at index 2");
+    refuse_tensor(three_floats(NAN), OXP_EFORMAT, "E-NONFINITE",
+                  "initializer \"w\": NaN at index 2");
     expect_refused(model_that_multiplies("MatMul", false, three_floats(INFINITY)), OXP_EFORMAT,
                    "E-NONFINITE", "infinity at index 2");
     expect_refused(model_that_multiplies("Conv", true, three_floats(-INFINITY)), OXP_EFORMAT,
@@ -426,7 +425,8 @@ Test(tensors, small_elements_decode)
     done(&l, &arena);
 }
 
-/* Raw data may lie at any address: at each offset the values are the same and the pointer is aligned. */
+/* Raw data may lie at any address: at each offset the values are the same and the pointer is
+ * aligned. */
 Test(tensors, raw_data_decodes_at_every_offset)
 {
     for (size_t shift = 0; shift < 16; shift++) {

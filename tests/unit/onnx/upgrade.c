@@ -230,7 +230,7 @@ Test(upgrade, squeeze_unsqueeze_and_reductions)
     static const struct {
         const char *type;
         int64_t before, after;
-    } rows[] = {{"Squeeze", 11, 13},   {"Unsqueeze", 11, 13}, {"ReduceSum", 12, 13},
+    } rows[] = {{"Squeeze", 11, 13},    {"Unsqueeze", 11, 13}, {"ReduceSum", 12, 13},
                 {"ReduceMean", 13, 18}, {"ReduceL2", 11, 18},  {"ReduceMax", 13, 18}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         oxp_model *model = one_node(rows[i].before, rows[i].type, OXP_FLOAT, "x", "y");
@@ -551,7 +551,8 @@ Test(upgrade, types_are_followed_through_nodes)
     expect_scalar(model, "y_min", OXP_FLOAT16, 0);
     oxp_model_free(model);
     expect_refused(clip_behind("If", OXP_DOUBLE, 10), 11, "element type of its input is not known");
-    expect_refused(clip_behind("Shape", OXP_DOUBLE, 10), 11, "element type of its input is no float");
+    expect_refused(clip_behind("Shape", OXP_DOUBLE, 10), 11,
+                   "element type of its input is no float");
 }
 
 static oxp_dtype half(void *user, const oxp_graph_proto *g, const char *value)
@@ -643,9 +644,10 @@ Test(upgrade, functions_are_raised_when_nothing_in_them_changes)
     raise_to(model, 18);
     cr_assert_eq(model->proto->functions[0]->opset_import[0]->version, 18);
     finish_model(model);
-    expect_refused(with_function("Split"), 18,
-                   "function \"Local\": node 0 \"\" (\"Split\"): cannot be raised to opset 18: nodes "
-                   "of functions");
+    expect_refused(
+        with_function("Split"), 18,
+        "function \"Local\": node 0 \"\" (\"Split\"): cannot be raised to opset 18: nodes "
+        "of functions");
 }
 
 /* ---- size, memory ---- */

@@ -34,7 +34,8 @@ Test(wire, every_single_byte_is_refused)
         loaded l;
         put_byte(&b, byte);
         load_in(&l, b, NULL, NULL);
-        cr_expect_eq(l.ctx.status, OXP_EFORMAT, "byte %02x: %s %s", byte, l.ctx.code, l.ctx.message);
+        cr_expect_eq(l.ctx.status, OXP_EFORMAT, "byte %02x: %s %s", byte, l.ctx.code,
+                     l.ctx.message);
     }
 }
 
@@ -310,11 +311,16 @@ Test(wire, strings_are_clean)
         size_t size;
         const char *code;
     } bad[] = {
-        {"ab\0cd", 5, "E-STR-NUL"},          {"\0", 1, "E-STR-NUL"},
-        {"\xff", 1, "E-STR-UTF8"},           {"a\xc3", 2, "E-STR-UTF8"},
-        {"\xc0\x80", 2, "E-STR-UTF8"},       {"\xe0\x80\xaf", 3, "E-STR-UTF8"},
-        {"\xed\xa0\x80", 3, "E-STR-UTF8"},   {"\xf4\x90\x80\x80", 4, "E-STR-UTF8"},
-        {"\xf8\x88\x80\x80\x80", 5, "E-STR-UTF8"}, {"\x80", 1, "E-STR-UTF8"},
+        {"ab\0cd", 5, "E-STR-NUL"},
+        {"\0", 1, "E-STR-NUL"},
+        {"\xff", 1, "E-STR-UTF8"},
+        {"a\xc3", 2, "E-STR-UTF8"},
+        {"\xc0\x80", 2, "E-STR-UTF8"},
+        {"\xe0\x80\xaf", 3, "E-STR-UTF8"},
+        {"\xed\xa0\x80", 3, "E-STR-UTF8"},
+        {"\xf4\x90\x80\x80", 4, "E-STR-UTF8"},
+        {"\xf8\x88\x80\x80\x80", 5, "E-STR-UTF8"},
+        {"\x80", 1, "E-STR-UTF8"},
         {"\xf0\x80\x80\x80", 4, "E-STR-UTF8"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -389,7 +395,8 @@ Test(wire, a_small_stack_is_enough)
     pthread_attr_destroy(&attributes);
 }
 
-/* 3,000 levels would end a recursive parser's stack; the million is made by hand, from the outside in. */
+/* 3,000 levels would end a recursive parser's stack; the million is made by hand, from the outside
+ * in. */
 Test(wire, deep_nesting_is_refused_at_once)
 {
     expect_refused(nested(3000), OXP_ELIMIT, "E-LIMIT-DEPTH", "100 messages");
@@ -500,7 +507,8 @@ static void put_padded(bytes *b, uint64_t value, size_t width)
         put_byte(b, (unsigned)(value & 0x7f) | (i + 1 < width ? 0x80 : 0));
 }
 
-/* Payloads around the length of a stub, at every depth, behind lengths of every width: the bytes must come back. */
+/* Payloads around the length of a stub, at every depth, behind lengths of every width: the bytes
+ * must come back. */
 Test(wire, payloads_stay_where_they_are)
 {
     static const size_t sizes[] = {0, 1, 23, 24, 25, 127, 128, 16383, 16384, 100000};
@@ -526,7 +534,8 @@ Test(wire, payloads_stay_where_they_are)
             oxp_arena arena;
             oxp_tensor w;
             oxp_arena_init(&arena, &l.ctx);
-            const oxp_tensor_proto *proto = oxp_graph_proto_initializer(oxp_model_graph(l.model), 0);
+            const oxp_tensor_proto *proto =
+                oxp_graph_proto_initializer(oxp_model_graph(l.model), 0);
             cr_assert_eq(oxp_tensor_decode(&w, &arena, l.model, proto), OXP_OK);
             cr_expect_eq(w.count, sizes[i]);
             cr_expect_eq(memcmp(w.data, payload, sizes[i]), 0);
@@ -561,8 +570,8 @@ Test(wire, a_million_nodes)
     bytes g = {.data = malloc(40 * count)};
     for (size_t i = 0; i < count; i++) {
         char text[48];
-        int size = snprintf(text, sizeof text, "\x0a\x1a\x0a\x08v%07zu\x12\x08v%07zu\x22\x04Relu", i,
-                            i + 1);
+        int size = snprintf(text, sizeof text, "\x0a\x1a\x0a\x08v%07zu\x12\x08v%07zu\x22\x04Relu",
+                            i, i + 1);
         memcpy(g.data + g.size, text, (size_t)size);
         g.size += (size_t)size;
     }

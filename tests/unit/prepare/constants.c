@@ -153,8 +153,7 @@ Test(constants, tile_stays_when_it_grows)
     expect_left("Tile");
 }
 
-/* Terabytes from 16 bytes: nothing may be allocated for it. The node is dead for the run, since nobody reads it... so it
- * feeds the branch of a Shape that is read. */
+/* Terabytes from 16 bytes: nothing may be allocated for them, not even to find out that they are too many. */
 Test(constants, a_shape_of_terabytes_is_not_made)
 {
     start(13);

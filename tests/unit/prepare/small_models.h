@@ -452,7 +452,7 @@ static inline void expect_same_outputs(double allowed)
 {
     oxp_arena arena;
     oxp_arena_init(&arena, &ctx);
-    oxp_tensor tensors[8] = {0}, before[8] = {0}, after[8] = {0};
+    oxp_tensor tensors[8] = {0}, before[16] = {0}, after[16] = {0};
     const oxp_tensor *inputs[8];
     draw_inputs(tensors, &arena);
     for (size_t i = 0; i < 8; i++)

@@ -1,0 +1,176 @@
+/* layer_normalization.c - over all dimensions from `axis` on (default the last):
+ *   LayerNormalization           Y = (X - mean) / sqrt(variance + epsilon) * Scale + B
+ *   RMSNormalization             Y = X / sqrt(mean of X^2 + epsilon) * Scale
+ *   SimplifiedLayerNormalization the same under its older name in ONNX Runtime, with 1/sqrt(...) as a second output
+ *
+ * Scale and B repeat to X. Moments are taken in double, the rest in float, rounded once to the output's type; stash_type
+ * decides the type of the statistics alone. */
+#include "operators/broadcast.h"
+#include "operators/normalization_rows.h"
+#include "operators/real.h"
+#include "operators/vector_math.h"
+
+typedef struct layer_state {
+    size_t rows, length;
+    double epsilon;
+} layer_state;
+
+/* Axis, epsilon and the shapes of scale and bias; the shape of the statistics goes to `dims`. */
+static oxp_status prepare_common(oxp_node *n, int64_t dims[OXP_MAX_RANK], oxp_dtype *stash)
+{
+    const oxp_tensor *x = n->in[0];
+    layer_state *state = oxp_node_state(n, sizeof *state);
+    if (!state)
+        return n->ctx->status;
+    int axis = 0;
+    OXP_TRY(oxp_node_axis(n, oxp_attr_int(n, "axis", -1), x->rank, false, &axis));
+    int64_t type = oxp_attr_int(n, "stash_type", OXP_FLOAT);
+    state->epsilon = (double)oxp_attr_float(n, "epsilon", 1e-5f);
+    state->rows = state->length = 1;
+    for (int d = 0; d < x->rank; d++) {
+        *(d < axis ? &state->rows : &state->length) *= (size_t)x->dims[d];
+        dims[d] = d < axis ? x->dims[d] : 1;
+    }
+    if (type < 0 || type >= OXP_DTYPE_COUNT || !oxp_dtype_is_float((oxp_dtype)type)) {
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "stash_type is %lld, expected a float type",
+                             (long long)type);
+    }
+    *stash = (oxp_dtype)type;
+    for (int i = 0; i < n->in_count; i++)
+        if (n->in[i] && !oxp_dtype_is_float(n->in[i]->dtype))
+            return oxp_node_bad_dtype(n, i);
+    OXP_TRY(oxp_broadcast_fits(n, n->in[1], x->rank, x->dims, "scale"));
+    return oxp_node_has(n, 2) ? oxp_broadcast_fits(n, n->in[2], x->rank, x->dims, "bias") : OXP_OK;
+}
+
+static oxp_status prepare_layer(oxp_node *n)
+{
+    const oxp_tensor *x = n->in[0];
+    int64_t dims[OXP_MAX_RANK];
+    oxp_dtype stash;
+    OXP_TRY(prepare_common(n, dims, &stash));
+    OXP_TRY(oxp_output(n, 0, x->dtype, x->rank, x->dims));
+    OXP_TRY(oxp_output(n, 1, stash, x->rank, dims));
+    OXP_TRY(oxp_output(n, 2, stash, x->rank, dims));
+    oxp_output_overwrites(n, 0, 0);
+    return OXP_OK;
+}
+
+static oxp_status prepare_rms(oxp_node *n)
+{
+    const oxp_tensor *x = n->in[0];
+    int64_t dims[OXP_MAX_RANK];
+    oxp_dtype stash;
+    OXP_TRY(prepare_common(n, dims, &stash));
+    OXP_TRY(oxp_output(n, 0, n->in[1]->dtype, x->rank, x->dims));
+    return oxp_output(n, 1, stash, x->rank, dims);
+}
+
+/* Where to write a statistic, or NULL when nobody asks for it. */
+static oxp_status statistic(oxp_node *n, int i, float **values)
+{
+    *values = NULL;
+    if (!oxp_node_makes(n, i))
+        return OXP_OK;
+    *values = oxp_real_out(n, i);
+    return *values ? OXP_OK : n->ctx->status;
+}
+
+typedef struct layer_data {
+    const float *x, *scale, *bias;
+    size_t scale_step, bias_step;
+    float *y;
+} layer_data;
+
+static oxp_status take_data(oxp_node *n, layer_data *data)
+{
+    const oxp_tensor *x = n->in[0];
+    const layer_state *state = n->state;
+    data->x = oxp_real_in(n, 0);
+    data->y = oxp_real_out(n, 0);
+    if (!data->x || !data->y)
+        return n->ctx->status;
+    OXP_TRY(oxp_row_parameter(n, 1, x->rank, x->dims, state->length, &data->scale, &data->scale_step));
+    return oxp_row_parameter(n, 2, x->rank, x->dims, state->length, &data->bias, &data->bias_step);
+}
+
+static oxp_status forward_layer(oxp_node *n)
+{
+    const layer_state *state = n->state;
+    layer_data d;
+    float *means, *inverses;
+    OXP_TRY(take_data(n, &d));
+    OXP_TRY(statistic(n, 1, &means));
+    OXP_TRY(statistic(n, 2, &inverses));
+    for (size_t r = 0; r < state->rows; r++) {
+        double mean, variance;
+        oxp_row_moments(d.x + r * state->length, state->length, &mean, &variance);
+        double inverse = 1.0 / sqrt(variance + state->epsilon);
+        oxp_row_affine(d.x + r * state->length, d.y + r * state->length, state->length, mean, inverse,
+                       d.scale + r * d.scale_step, d.bias ? d.bias + r * d.bias_step : NULL);
+        if (means)
+            means[r] = (float)mean;
+        if (inverses)
+            inverses[r] = (float)inverse;
+    }
+    oxp_real_done(n, 0, d.y);
+    if (means)
+        oxp_real_done(n, 1, means);
+    if (inverses)
+        oxp_real_done(n, 2, inverses);
+    return OXP_OK;
+}
+
+static oxp_status forward_rms(oxp_node *n)
+{
+    const layer_state *state = n->state;
+    layer_data d;
+    float *inverses;
+    OXP_TRY(take_data(n, &d));
+    OXP_TRY(statistic(n, 1, &inverses));
+    for (size_t r = 0; r < state->rows; r++) {
+        const float *x = d.x + r * state->length;
+        double inverse = 1.0 / sqrt(oxp_row_mean_square(x, state->length) + state->epsilon);
+        oxp_row_affine(x, d.y + r * state->length, state->length, 0.0, inverse, d.scale + r * d.scale_step, NULL);
+        if (inverses)
+            inverses[r] = (float)inverse;
+    }
+    oxp_real_done(n, 0, d.y);
+    if (inverses)
+        oxp_real_done(n, 1, inverses);
+    return OXP_OK;
+}
+
+const oxp_operator oxp_op_layer_normalization_17 = {
+    .domain = "",
+    .type = "LayerNormalization",
+    .since = 17,
+    .min_in = 2,
+    .max_in = 3,
+    .min_out = 1,
+    .max_out = 3,
+    .optional = 1u << 2,
+    .prepare = prepare_layer,
+    .forward = forward_layer,
+    .examples = (const char *const[]){"X[2,3,4] S[4] B[4]", "X[2,3,4] S[3,4]; axis=1", "X[2,3,4] S[] B[2,1,4]",
+                                      "X[2,3,37] S[37] B[37]; epsilon=0.1", "X[2,4]:f16 S[4]:f16 B[4]:f16",
+                                      NULL},
+};
+
+#define RMS(symbol, type_, since_, outputs)                                                        \
+    const oxp_operator symbol = {                                                                  \
+        .domain = "",                                                                              \
+        .type = type_,                                                                             \
+        .since = since_,                                                                           \
+        .min_in = 2,                                                                               \
+        .max_in = 2,                                                                               \
+        .min_out = 1,                                                                              \
+        .max_out = outputs,                                                                        \
+        .prepare = prepare_rms,                                                                    \
+        .forward = forward_rms,                                                                    \
+        .examples = (const char *const[]){"X[2,3,4] S[4]", "X[2,3,4] S[3,4]; axis=1",              \
+                                          "X[2,3,4] S[1]; axis=-2 epsilon=0.1", "X[2,4]:f16 S[4]", \
+                                          "X[2,37]:bf16 S[37]:bf16", NULL},                        \
+    };
+RMS(oxp_op_rms_normalization_23, "RMSNormalization", 23, 1)
+RMS(oxp_op_simplified_layer_normalization_1, "SimplifiedLayerNormalization", 1, 2)
