@@ -188,7 +188,7 @@ static oxp_status parse_descr(parser *p, oxp_npy_header *h)
     if (p->at < p->end && *p->at == '[')
         return oxp_fail(p->ctx, OXP_EDATA, "E-NPY-DTYPE",
                         "structured arrays are not supported, expected one number type");
-    const char *text = NULL;
+    const char *text = "";
     size_t length = 0;
     OXP_TRY(parse_text(p, &text, &length, "the element type, a string"));
     char name[32] = "", quoted[OXP_QUOTED_MAX], order;
@@ -215,7 +215,7 @@ static const char *const key_names[3] = {"descr", "fortran_order", "shape"};
 
 static oxp_status parse_item(parser *p, oxp_npy_header *h, bool seen[3])
 {
-    const char *text = NULL;
+    const char *text = "";
     size_t length = 0;
     OXP_TRY(parse_text(p, &text, &length, "a key"));
     int key = 0;

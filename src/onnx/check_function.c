@@ -9,6 +9,7 @@
  *     height(f)   = 1 + the largest height of a callee */
 #include "onnx/check.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -134,6 +135,7 @@ static oxp_status gather_calls(call_graph *g, size_t function)
 static void cycle_text(const call_graph *g, size_t from, char out[CYCLE_TEXT_MAX])
 {
     size_t used = 0, length = g->depth - from;
+    assert(length > 0);
     for (size_t i = 0; i <= length; i++) {
         char quoted[OXP_QUOTED_MAX];
         if (i == 3 && length > 4) {

@@ -294,7 +294,7 @@ static oxp_status check_finite(const oxp_check *c, const Onnx__TensorProto *t, c
 
 oxp_status oxp_check_tensor(oxp_check *check, const Onnx__TensorProto *t, oxp_nonfinite refused)
 {
-    extent e;
+    extent e = {0};
     OXP_TRY(check_dtype(check, t));
     OXP_TRY(check_shape(check, t, &e));
     bool external =

@@ -422,7 +422,7 @@ static oxp_status check_length_delimited(walker *w, const ProtobufCFieldDescript
 {
     const frame *f = &w->frames[w->depth - 1];
     size_t begin = w->at;
-    uint64_t length;
+    uint64_t length = 0;
     OXP_TRY(read_varint(w, f->end, MAX_LENGTH_BYTES, field_name(field), &length));
     if (length > INT_MAX)
         return refuse(w, w->fail, "E-WIRE", "%s: length %" PRIu64 " is more than 2^31 - 1",
@@ -497,7 +497,7 @@ static oxp_status skip_fixed(walker *w, const ProtobufCFieldDescriptor *field, s
 
 static oxp_status check_varint_field(walker *w, const ProtobufCFieldDescriptor *field)
 {
-    uint64_t value;
+    uint64_t value = 0;
     OXP_TRY(
         read_varint(w, w->frames[w->depth - 1].end, MAX_VARINT_BYTES, field_name(field), &value));
     if (field == NULL)
@@ -509,7 +509,7 @@ static oxp_status walk_field(walker *w)
 {
     const frame *f = &w->frames[w->depth - 1];
     size_t begin = w->at;
-    uint64_t tag;
+    uint64_t tag = 0;
     OXP_TRY(read_varint(w, f->end, MAX_TAG_BYTES, "tag", &tag));
     uint64_t number = tag >> 3;
     unsigned wire_type = (unsigned)(tag & 7);

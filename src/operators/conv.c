@@ -1,7 +1,7 @@
 /* conv.c - Conv: y[N, M, out] = x[N, C, in] * w[M, C/group, kernel] + b[M], over one to three spatial axes.
  *
  * https://onnx.ai/onnx/operators/onnx__Conv.html. Computes in FLOAT; other float types are converted around it. */
-#include "kernels/conv.h"
+#include "operators/conv.h"
 
 #include <string.h>
 
@@ -14,37 +14,50 @@ typedef struct conv_state {
     bool packed;          /* constant weights are in the handle */
 } conv_state;
 
-static oxp_status check_shapes(oxp_node *n, int64_t group)
+static oxp_status check_shapes(oxp_node *n, int w_input, int b_input, int64_t group)
 {
-    const oxp_tensor *x = n->in[0], *w = n->in[1], *b = oxp_node_has(n, 2) ? n->in[2] : NULL;
+    const oxp_tensor *x = n->in[0], *w = n->in[w_input], *b = oxp_node_has(n, b_input) ? n->in[b_input] : NULL;
     if (w->rank != x->rank)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 1 has rank %d, expected %d as input 0", w->rank, x->rank);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input %d has rank %d, expected %d as input 0", w_input, w->rank, x->rank);
     if (group < 1 || x->dims[1] % group != 0 || w->dims[0] % group != 0)
         return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "group %lld does not divide %lld input and %lld output channels",
                              (long long)group, (long long)x->dims[1], (long long)w->dims[0]);
     if (w->dims[1] != x->dims[1] / group)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 1 has %lld channels per group, expected %lld", (long long)w->dims[1],
-                             (long long)(x->dims[1] / group));
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input %d has %lld channels per group, expected %lld", w_input,
+                             (long long)w->dims[1], (long long)(x->dims[1] / group));
     if (b && (b->rank != 1 || b->dims[0] != w->dims[0])) {
         char text[OXP_SHAPE_TEXT_MAX];
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 2 has shape %s, expected [%lld]",
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input %d has shape %s, expected [%lld]", b_input,
                              oxp_shape_text(text, b->rank, b->dims), (long long)w->dims[0]);
     }
     return OXP_OK;
 }
 
-static oxp_status read_shape(oxp_node *n, oxp_conv_shape *shape, int *spatial)
+oxp_status oxp_conv_read(oxp_node *n, int w_input, int b_input, oxp_conv_shape *shape, int *spatial)
 {
-    const oxp_tensor *x = n->in[0], *w = n->in[1];
+    const oxp_tensor *x = n->in[0], *w = n->in[w_input];
     int64_t kernel[OXP_MAX_SPATIAL], group = oxp_attr_int(n, "group", 1);
     OXP_TRY(oxp_window_rank(n, x, spatial));
-    OXP_TRY(check_shapes(n, group));
+    OXP_TRY(check_shapes(n, w_input, b_input, group));
     *shape = (oxp_conv_shape){.batch = (size_t)x->dims[0],
                               .groups = (size_t)group,
                               .in_channels = (size_t)x->dims[1],
                               .out_channels = (size_t)w->dims[0]};
     OXP_TRY(oxp_window_kernel(n, *spatial, w->dims + 2, kernel));
     return oxp_window_read(n, *spatial, x->dims + 2, kernel, (oxp_window_options){.dilations = true}, &shape->window);
+}
+
+oxp_status oxp_conv_output(oxp_node *n, const oxp_conv_shape *shape, int spatial, oxp_dtype dtype)
+{
+    int64_t dims[OXP_MAX_SPATIAL + 2] = {(int64_t)shape->batch, (int64_t)shape->out_channels};
+    oxp_window_dims(shape->window.out, spatial, dims + 2);
+    return oxp_output(n, 0, dtype, spatial + 2, dims);
+}
+
+void oxp_conv_cost(const oxp_node *n, int w_input, oxp_cost *cost)
+{
+    const oxp_tensor *w = n->in[w_input];
+    oxp_cost_of(n, w->dims[0] ? (double)n->out[0].count * (double)(w->count / (size_t)w->dims[0]) : 0, cost);
 }
 
 /* Keeps the handle while the shape stays. */
@@ -65,10 +78,8 @@ static oxp_status prepare(oxp_node *n)
     oxp_conv_shape shape;
     int spatial;
     OXP_TRY(oxp_real_types(n, 1u << 1 | 1u << 2));
-    OXP_TRY(read_shape(n, &shape, &spatial));
-    int64_t dims[OXP_MAX_SPATIAL + 2] = {n->in[0]->dims[0], n->in[1]->dims[0]};
-    oxp_window_dims(shape.window.out, spatial, dims + 2);
-    OXP_TRY(oxp_output(n, 0, n->in[0]->dtype, spatial + 2, dims));
+    OXP_TRY(oxp_conv_read(n, 1, 2, &shape, &spatial));
+    OXP_TRY(oxp_conv_output(n, &shape, spatial, n->in[0]->dtype));
     return keep_handle(n, &shape);
 }
 
@@ -103,8 +114,7 @@ static void release(oxp_node *n)
 
 static void cost(const oxp_node *n, oxp_cost *cost)
 {
-    const oxp_tensor *w = n->in[1];
-    oxp_cost_of(n, w->dims[0] ? (double)n->out[0].count * (double)(w->count / (size_t)w->dims[0]) : 0, cost);
+    oxp_conv_cost(n, 1, cost);
 }
 
 static bool weight(const oxp_graph_node *def, int input, int rank, int *channel_axis)

@@ -29,14 +29,9 @@ static const layout integer_to_float = {0, 2, 4, 1, 3, 5, -1, -1, 6};
 static const layout dynamic_quantize = {0, -1, -1, 1, 2, 3, -1, -1, 4};
 static const layout qgemm = {0, 1, 2, 3, 4, 5, 7, 8, 6};
 
-static bool given(const oxp_node *n, int i)
-{
-    return i >= 0 && oxp_node_has(n, i);
-}
-
 static oxp_status want_zeros(oxp_node *n, int i, int codes, size_t count)
 {
-    if (!given(n, i))
+    if (!oxp_node_has(n, i))
         return OXP_OK;
     OXP_TRY(oxp_node_want(n, i, n->in[codes]->dtype));
     if (n->in[i]->count == 1 || n->in[i]->count == count)
@@ -108,7 +103,7 @@ static oxp_status prepare_qlinear_matmul(oxp_node *n)
 static oxp_status check_bias(oxp_node *n, const product_state *state, oxp_dtype dtype)
 {
     int i = state->at.bias;
-    if (!given(n, i))
+    if (!oxp_node_has(n, i))
         return OXP_OK;
     OXP_TRY(oxp_node_want(n, i, dtype));
     if (n->in[i]->rank == 1 && n->in[i]->count == state->plan.product.n)
@@ -146,7 +141,7 @@ static oxp_status prepare_qgemm(oxp_node *n)
                              n->in[3]->rank);
     OXP_TRY(read_product(n, &qgemm, options, &state));
     state->alpha = oxp_attr_float(n, "alpha", 1);
-    if (given(n, 6)) {
+    if (oxp_node_has(n, 6)) {
         const oxp_gemm_shape *s = &state->plan.product;
         const oxp_tensor *c = n->in[6];
         OXP_TRY(oxp_node_want(n, 6, OXP_INT32));
@@ -154,9 +149,9 @@ static oxp_status prepare_qgemm(oxp_node *n)
         if (c->rank > 2 || (columns != 1 && columns != s->n) || (rows != 1 && rows != s->m))
             return oxp_node_fail(n, OXP_EFORMAT, "E-BROADCAST", "input 6 does not broadcast to [%zu,%zu]", s->m, s->n);
     }
-    if (!given(n, 7))
+    if (!oxp_node_has(n, 7))
         return declare(n, state, OXP_FLOAT);
-    if (!given(n, 8))
+    if (!oxp_node_has(n, 8))
         return oxp_node_fail(n, OXP_EFORMAT, "E-ARITY", "input 7 (the output's scale) is given without input 8 (its zero point)");
     OXP_TRY(oxp_codes_want(n, 8));
     OXP_TRY(oxp_quantized_want(n, 7, 8, n->in[8]->dtype, 1));
@@ -196,7 +191,7 @@ static oxp_status read_row_zeros(product_run *r)
     int32_t zero = 0;
     if (dynamic)
         OXP_TRY(quantise_a(r, &zero));
-    if (!dynamic && !given(r->n, i))
+    if (!dynamic && !oxp_node_has(r->n, i))
         return OXP_OK;
     int32_t *zeros = oxp_node_scratch(r->n, m, sizeof *zeros);
     if (!zeros)
@@ -218,7 +213,7 @@ static oxp_status start(product_run *r, oxp_node *n)
                        .a = {.data = a->data, .is_signed = oxp_is_signed(a->dtype)},
                        .b = {.data = b->data, .is_signed = oxp_is_signed(b->dtype)}};
     OXP_TRY(read_row_zeros(r));
-    if (given(n, state->at.b_zero))
+    if (oxp_node_has(n, state->at.b_zero))
         OXP_TRY(oxp_quantized_zeros(n, state->at.b_zero, state->plan.product.n, &r->b.zero_points));
     r->sums = oxp_node_scratch(n, state->plan.product.m * state->plan.product.n, sizeof *r->sums);
     return r->sums ? OXP_OK : OXP_ELIMIT;
@@ -274,7 +269,7 @@ static void finish_row(const product_run *r, size_t batch, size_t row, const flo
     oxp_node *n = r->n;
     size_t at = (batch * s->m + row) * s->n;
     int32_t *sums = r->sums + row * s->n;
-    bool biased = given(n, r->state->at.bias), integer_bias = biased && n->in[r->state->at.bias]->dtype == OXP_INT32;
+    bool biased = oxp_node_has(n, r->state->at.bias), integer_bias = biased && n->in[r->state->at.bias]->dtype == OXP_INT32;
     const float *bias = biased && !integer_bias ? n->in[r->state->at.bias]->data : NULL;
     if (integer_bias)
         add_integer_bias(r, row, sums);
@@ -289,7 +284,7 @@ static oxp_status check_scales(oxp_node *n, const layout *at)
 {
     const int scales[3] = {at->a_scale, at->b_scale, at->y_scale};
     for (int i = 0; i < 3; i++)
-        if (given(n, scales[i]))
+        if (oxp_node_has(n, scales[i]))
             OXP_TRY(oxp_quantized_check(n, scales[i]));
     return OXP_OK;
 }
@@ -307,7 +302,7 @@ static oxp_status forward_scaled(oxp_node *n)
     float *factors = oxp_node_scratch(n, s->n, sizeof *factors);
     if (!b_scales || !factors)
         return OXP_ELIMIT;
-    float y_scale = given(n, state->at.y_scale) ? oxp_quantized_scale(n, state->at.y_scale) : 1;
+    float y_scale = oxp_node_has(n, state->at.y_scale) ? oxp_quantized_scale(n, state->at.y_scale) : 1;
     for (size_t i = 0; i < state->plan.batches; i++) {
         OXP_TRY(multiply(&r, i, r.sums));
         for (size_t row = 0; row < s->m; row++) {

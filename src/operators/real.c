@@ -69,7 +69,7 @@ void oxp_real_done(oxp_node *n, int i, const float *values)
 
 bool oxp_node_has(const oxp_node *n, int i)
 {
-    return i < n->in_count && n->in[i];
+    return i >= 0 && i < n->in_count && n->in[i];
 }
 
 bool oxp_node_makes(const oxp_node *n, int i)

@@ -1,8 +1,9 @@
 /* absorb.c - folding an affine chain into the operator next to it.
  *
- * Behind: scale·(W x + b) + shift is one operator. Before: W (scale·x + shift) + b is one, as long as no zeros are padded
- * around the input, which would have been padded around scale·x + shift. With padding, scale·x + shift is written as
- * scale·(x + shift/scale): the factor is folded, one Add stays. */
+ * Behind: scale·(W x + b) + shift is one operator. Before: W (scale·x + shift) + b is one, as
+ * long as no zeros are padded around the input, which would have been padded around scale·x +
+ * shift. With padding, scale·x + shift is written as scale·(x + shift/scale): the factor is
+ * folded, one Add stays. */
 #include "prepare/absorb.h"
 
 #include <math.h>
@@ -25,7 +26,8 @@ static oxp_status remove_chain(oxp_pass *p, const oxp_linear *l, const oxp_chain
     return OXP_OK;
 }
 
-static oxp_status note(oxp_pass *p, const oxp_linear *l, const oxp_chain *chain, bool left, const char *reason)
+static oxp_status note(oxp_pass *p, const oxp_linear *l, const oxp_chain *chain, bool left,
+                       const char *reason)
 {
     char text[OXP_CHAIN_TEXT_MAX], quoted[OXP_QUOTED_MAX];
     const char *to = name_of(p, l, l->node->outputs[0]);
@@ -46,7 +48,8 @@ static bool has_factor(const double *scale, size_t channels)
 }
 
 /* NULL when the fold may be tried; else why not. */
-static const char *obstacle(const oxp_pass *p, const oxp_linear *l, const oxp_chain *chain, size_t channels)
+static const char *obstacle(const oxp_pass *p, const oxp_linear *l, const oxp_chain *chain,
+                            size_t channels)
 {
     if (has_factor(chain->scale, channels) && !oxp_linear_owns_weight(p, l))
         return "the weights are shared";
@@ -57,7 +60,8 @@ static const char *obstacle(const oxp_pass *p, const oxp_linear *l, const oxp_ch
 
 /* ---- behind ---- */
 
-static oxp_status put_add(oxp_pass *p, const oxp_linear *l, const oxp_chain *chain, const char *bias)
+static oxp_status put_add(oxp_pass *p, const oxp_linear *l, const oxp_chain *chain,
+                          const char *bias)
 {
     oxp_graph *g = p->scopes[l->scope].graph;
     const char *inputs[2] = {name_of(p, l, l->node->outputs[0]), bias};
@@ -92,7 +96,8 @@ static oxp_status take_behind(oxp_pass *p, const oxp_linear *l, const oxp_chain 
 oxp_status oxp_absorb_behind(oxp_pass *p, const oxp_linear *l, oxp_chain_end end)
 {
     oxp_chain chain;
-    OXP_TRY(oxp_chain_behind(&chain, p, l->scope, l->node->outputs[0], l->rank, 1, l->outputs, end));
+    OXP_TRY(
+        oxp_chain_behind(&chain, p, l->scope, l->node->outputs[0], l->rank, 1, l->outputs, end));
     if (chain.count == 0 || (l->kind == OXP_LINEAR_MATMUL && !chain.normalization))
         return OXP_OK;
     const char *why_not = obstacle(p, l, &chain, l->outputs);
@@ -152,7 +157,8 @@ static oxp_status keep_shift(oxp_pass *p, const oxp_linear *l, const oxp_chain *
                         .output_count = 1,
                         .inputs = inputs,
                         .outputs = outputs};
-    OXP_TRY(oxp_edit_insert_node(NULL, p->model, g->proto, oxp_edit_position(g->proto, last->proto), &add));
+    OXP_TRY(oxp_edit_insert_node(NULL, p->model, g->proto, oxp_edit_position(g->proto, last->proto),
+                                 &add));
     return remove_chain(p, l, chain);
 }
 
@@ -166,7 +172,8 @@ oxp_status oxp_absorb_before(oxp_pass *p, const oxp_linear *l, oxp_chain_end end
         return OXP_OK;
     bool split = l->padded && has_shift(&chain, l->inputs);
     if (split && (!chain.scalar || chain.count < 2 || !has_factor(chain.scale, 1)))
-        return chain.normalization ? note(p, l, &chain, true, "zeros are padded around its result") : OXP_OK;
+        return chain.normalization ? note(p, l, &chain, true, "zeros are padded around its result")
+                                   : OXP_OK;
     if (split && !isfinite((float)(chain.shift[0] / chain.scale[0])))
         return note(p, l, &chain, true, "the result is not finite");
     const char *why_not = obstacle(p, l, &chain, l->inputs);
@@ -177,7 +184,8 @@ oxp_status oxp_absorb_before(oxp_pass *p, const oxp_linear *l, oxp_chain_end end
         return p->ctx->status;
     oxp_linear_numbers numbers;
     bool finite;
-    OXP_TRY(oxp_linear_scale_inputs(&numbers, &finite, p, l, chain.scale, split ? none : chain.shift));
+    OXP_TRY(
+        oxp_linear_scale_inputs(&numbers, &finite, p, l, chain.scale, split ? none : chain.shift));
     if (!finite)
         return note(p, l, &chain, true, "the result is not finite");
     if (!oxp_pass_admit(p, name_of(p, l, chain.to)))

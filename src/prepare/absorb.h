@@ -6,8 +6,8 @@
 
 /* The operator makes the chain's last value itself; behind a MatMul stays one Add. */
 oxp_status oxp_absorb_behind(oxp_pass *p, const oxp_linear *l, oxp_chain_end end);
-/* A Conv reads the chain's first value. Padded ones take factors only: with one factor for all channels, what is
- * added moves before it. */
+/* A Conv reads the chain's first value. Padded ones take factors only: with one factor for all
+ * channels, what is added moves before it. */
 oxp_status oxp_absorb_before(oxp_pass *p, const oxp_linear *l, oxp_chain_end end);
 
 #endif

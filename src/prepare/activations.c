@@ -1,4 +1,5 @@
-/* activations.c - looks for activations that exporters spell out in elementary nodes. Subgraphs included. */
+/* activations.c - looks for activations that exporters spell out in elementary nodes. Subgraphs
+ * included. */
 #include "prepare/activations.h"
 
 oxp_status oxp_product_remove_inner(oxp_pass *p, size_t scope, const oxp_product *product)
@@ -29,7 +30,8 @@ oxp_status oxp_insert_before(oxp_node_proto **out, const char **output, oxp_pass
                          .output_count = 1,
                          .inputs = inputs,
                          .outputs = output};
-    return oxp_edit_insert_node(out, p->model, g->proto, oxp_edit_position(g->proto, root->proto), &node);
+    return oxp_edit_insert_node(out, p->model, g->proto, oxp_edit_position(g->proto, root->proto),
+                                &node);
 }
 
 static oxp_status look_at(oxp_pass *p, size_t scope, const oxp_graph_node *node)

@@ -1,6 +1,8 @@
-/* affine.c - BatchNormalization, Mul, Div, Add and Sub by constants, and chains of them, as y = scale·x + shift.
+/* affine.c - BatchNormalization, Mul, Div, Add and Sub by constants, and chains of them, as y =
+ * scale·x + shift.
  *
- * BatchNormalization: a = scale/√(var + ε), b = bias − mean·a. All in double, so that a chain is rounded once. */
+ * BatchNormalization: a = scale/√(var + ε), b = bias − mean·a. All in double, so that a chain is
+ * rounded once. */
 #include "prepare/affine.h"
 
 #include <math.h>
@@ -9,8 +11,8 @@
 
 /* ---- one node ---- */
 
-static const float *channel_vector(const oxp_pass *p, size_t scope, const oxp_graph_node *node, size_t i,
-                                   size_t channels)
+static const float *channel_vector(const oxp_pass *p, size_t scope, const oxp_graph_node *node,
+                                   size_t i, size_t channels)
 {
     const oxp_value *v = oxp_pass_constant(p, scope, node, i);
     bool good = v && v->constant.dtype == OXP_FLOAT && v->constant.count == channels;
@@ -26,8 +28,8 @@ static bool is_inference(const oxp_pass *p, const oxp_graph_node *node)
            (oxp_model_opset(p->model, "") >= 9 || oxp_graph_node_int(node, "spatial", 1) == 1);
 }
 
-static bool read_normalization(oxp_affine *out, double *a, double *b, const oxp_pass *p, size_t scope,
-                               const oxp_graph_node *node, size_t channels)
+static bool read_normalization(oxp_affine *out, double *a, double *b, const oxp_pass *p,
+                               size_t scope, const oxp_graph_node *node, size_t channels)
 {
     if (node->input_count != 5 || !is_inference(p, node))
         return false;
@@ -64,7 +66,8 @@ static bool read_arithmetic(oxp_affine *out, double *a, double *b, const oxp_pas
 {
     bool add = oxp_pass_is(node, "Add"), sub = oxp_pass_is(node, "Sub");
     bool mul = oxp_pass_is(node, "Mul"), div = oxp_pass_is(node, "Div");
-    if ((!add && !sub && !mul && !div) || oxp_model_opset(p->model, "") < 7 || node->input_count != 2)
+    if ((!add && !sub && !mul && !div) || oxp_model_opset(p->model, "") < 7 ||
+        node->input_count != 2)
         return false;
     size_t at = oxp_pass_constant(p, scope, node, 1) ? 1 : 0;
     const oxp_value *v = oxp_pass_constant(p, scope, node, at);
@@ -102,7 +105,8 @@ typedef struct link { /* one node, and what the chain is when it ends here */
 } link;
 
 /* Links hold prefix results, so that a chain can be cut back to where a step wants it to end. */
-static oxp_status add_link(link *links, size_t count, oxp_pass *p, const oxp_affine *affine, size_t channels)
+static oxp_status add_link(link *links, size_t count, oxp_pass *p, const oxp_affine *affine,
+                           size_t channels)
 {
     link *l = &links[count];
     l->scale = oxp_arena_alloc(&p->arena, channels, sizeof(double));
@@ -143,8 +147,8 @@ static void finish(oxp_chain *out, const link *links, size_t count)
     out->shift = last->shift;
 }
 
-oxp_status oxp_chain_behind(oxp_chain *out, oxp_pass *p, size_t scope, uint32_t from, int rank, int axis,
-                            size_t channels, oxp_chain_end end)
+oxp_status oxp_chain_behind(oxp_chain *out, oxp_pass *p, size_t scope, uint32_t from, int rank,
+                            int axis, size_t channels, oxp_chain_end end)
 {
     link links[OXP_CHAIN_MAX];
     double *a = oxp_arena_alloc(&p->arena, channels, sizeof *a);
@@ -182,8 +186,8 @@ static void reverse(oxp_chain *chain)
     }
 }
 
-oxp_status oxp_chain_before(oxp_chain *out, oxp_pass *p, size_t scope, uint32_t to, int rank, int axis,
-                            size_t channels, oxp_chain_end end)
+oxp_status oxp_chain_before(oxp_chain *out, oxp_pass *p, size_t scope, uint32_t to, int rank,
+                            int axis, size_t channels, oxp_chain_end end)
 {
     link links[OXP_CHAIN_MAX];
     uint32_t sources[OXP_CHAIN_MAX];
@@ -195,7 +199,8 @@ oxp_status oxp_chain_before(oxp_chain *out, oxp_pass *p, size_t scope, uint32_t 
     *out = (oxp_chain){.from = to, .to = to};
     for (uint32_t at = to; count < OXP_CHAIN_MAX; count++) {
         oxp_affine affine;
-        const oxp_graph_node *node = oxp_pass_only_reader(p, scope, at) ? oxp_pass_producer(p, scope, at) : NULL;
+        const oxp_graph_node *node =
+            oxp_pass_only_reader(p, scope, at) ? oxp_pass_producer(p, scope, at) : NULL;
         if (!node || node->outputs[0] != at ||
             !oxp_affine_read(&affine, a, b, p, scope, node, rank, axis, channels) ||
             (affine.normalization && end == OXP_CHAIN_ARITHMETIC))
@@ -223,7 +228,8 @@ const char *oxp_chain_text(char out[OXP_CHAIN_TEXT_MAX], const oxp_chain *chain)
         char name[OXP_QUOTED_MAX];
         const oxp_graph_node *n = chain->nodes[i];
         oxp_quote(name, n->name[0] ? n->name : n->graph->values[n->outputs[0]].name);
-        int wrote = snprintf(out + used, OXP_CHAIN_TEXT_MAX - used, "%s%s %s", i ? ", " : "", n->type, name);
+        int wrote = snprintf(out + used, OXP_CHAIN_TEXT_MAX - used, "%s%s %s", i ? ", " : "",
+                             n->type, name);
         used += wrote > 0 ? (size_t)wrote : 0;
     }
     return out;

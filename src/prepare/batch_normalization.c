@@ -1,8 +1,9 @@
-/* batch_normalization.c - BatchNormalization and what exporters write instead (Mul and Add per channel) go into the
- * weights of the Conv, ConvTranspose, Gemm or MatMul before them.
+/* batch_normalization.c - BatchNormalization and what exporters write instead (Mul and Add per
+ * channel) go into the weights of the Conv, ConvTranspose, Gemm or MatMul before them.
  *
- * Scalars between the operator and the last node with numbers per channel go along. A BatchNormalization before an
- * unpadded Conv is folded forward. Weights that something else reads too are not touched. */
+ * Scalars between the operator and the last node with numbers per channel go along. A
+ * BatchNormalization before an unpadded Conv is folded forward. Weights that something else
+ * reads too are not touched. */
 #include "prepare/absorb.h"
 
 oxp_status oxp_step_batch_normalization(oxp_pass *p)

@@ -1,7 +1,7 @@
 /* evaluate.c - one node run on constants: a graph of that node alone, given to the interpreter.
  *
- * The run has a memory budget of its own, so that a node which makes much out of little (ConstantOfShape, Expand,
- * Tile) fails before it does. */
+ * The run has a memory budget of its own, so that a node which makes much out of little
+ * (ConstantOfShape, Expand, Tile) fails before it does. */
 #include <string.h>
 
 #include "interpreter/interpreter.h"

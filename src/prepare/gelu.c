@@ -1,7 +1,8 @@
 /* gelu.c - GELU with Erf, x·(1 + erf(x/√2))/2, in the one order that ONNX Runtime fuses.
  *
- * It fuses Div(x, √2) → Erf → Add(1) → Mul with x → Mul(½), with the two products in either order of operands, or x·½
- * first. Not Mul(x, 1/√2), not (1 + erf)·½ first, not Div(2): those are rewritten to the first form. */
+ * It fuses Div(x, √2) → Erf → Add(1) → Mul with x → Mul(½), with the two products in either
+ * order of operands, or x·½ first. Not Mul(x, 1/√2), not (1 + erf)·½ first, not Div(2): those
+ * are rewritten to the first form. */
 #include <math.h>
 
 #include "prepare/activations.h"
@@ -24,7 +25,8 @@ static bool read_scale(gelu *out, const oxp_pass *p, size_t scope, uint32_t id)
     const oxp_graph_node *div = oxp_private_producer(p, scope, id, "Div");
     out->scale = div ? div : oxp_private_producer(p, scope, id, "Mul");
     out->divides = div != NULL;
-    if (!out->scale || !oxp_scalar_operand(p, scope, out->scale, &number, &other) || other != out->x)
+    if (!out->scale || !oxp_scalar_operand(p, scope, out->scale, &number, &other) ||
+        other != out->x)
         return false;
     if (div)
         return div->inputs[0] == out->x && near(number, sqrt(2));
@@ -40,7 +42,8 @@ static bool read_gelu(gelu *out, const oxp_pass *p, size_t scope, uint32_t x, ui
     if (!out->add || !oxp_scalar_operand(p, scope, out->add, &one, &other) || one != 1)
         return false;
     out->erf = oxp_private_producer(p, scope, other, "Erf");
-    return out->erf && out->erf->inputs[0] != OXP_NO_VALUE && read_scale(out, p, scope, out->erf->inputs[0]);
+    return out->erf && out->erf->inputs[0] != OXP_NO_VALUE &&
+           read_scale(out, p, scope, out->erf->inputs[0]);
 }
 
 /* Two Mul nodes, of which the inner one reads x. */
@@ -66,7 +69,8 @@ static oxp_status set_scale(oxp_pass *p, size_t scope, const gelu *g, const char
     return oxp_pass_read_constant(p, scope, g->scale, 1, name);
 }
 
-static oxp_status rewrite(oxp_pass *p, size_t scope, const oxp_product *product, const gelu *g, const char *made)
+static oxp_status rewrite(oxp_pass *p, size_t scope, const oxp_product *product, const gelu *g,
+                          const char *made)
 {
     const oxp_graph_node *root = product->nodes[0];
     float half = 0.5f;

@@ -1,7 +1,8 @@
-/* hard_swish.c - HardSwish spelled out: x·Clip(x + 3, 0, 6)/6 becomes x·HardSigmoid(x), α = 1/6, β = 1/2.
+/* hard_swish.c - HardSwish spelled out: x·Clip(x + 3, 0, 6)/6 becomes x·HardSigmoid(x), α = 1/6,
+ * β = 1/2.
  *
- * Two nodes instead of four, in any opset; the factor 1/6 may be a Div or a Mul and stand anywhere in the product.
- * https://onnx.ai/onnx/operators/onnx__HardSwish.html */
+ * Two nodes instead of four, in any opset; the factor 1/6 may be a Div or a Mul and stand
+ * anywhere in the product. https://onnx.ai/onnx/operators/onnx__HardSwish.html */
 #include <math.h>
 
 #include "prepare/activations.h"
@@ -12,8 +13,8 @@ static bool near(double a, double b)
 }
 
 /* One bound of a Clip: an attribute before opset 11, an input from then on. */
-static bool bound_is(const oxp_pass *p, size_t scope, const oxp_graph_node *clip, size_t input, const char *attribute,
-                     double expected)
+static bool bound_is(const oxp_pass *p, size_t scope, const oxp_graph_node *clip, size_t input,
+                     const char *attribute, double expected)
 {
     double number;
     int rank;
@@ -24,8 +25,8 @@ static bool bound_is(const oxp_pass *p, size_t scope, const oxp_graph_node *clip
 }
 
 /* The nodes of Clip(x + 3, 0, 6) behind a factor; false when it is something else. */
-static bool read_gate(const oxp_graph_node **clip, const oxp_graph_node **add, const oxp_pass *p, size_t scope,
-                      uint32_t factor, uint32_t x)
+static bool read_gate(const oxp_graph_node **clip, const oxp_graph_node **add, const oxp_pass *p,
+                      size_t scope, uint32_t factor, uint32_t x)
 {
     double three;
     uint32_t other;

@@ -1,7 +1,9 @@
-/* identities.c - nodes that hand on their input: Identity, Dropout outside training, and products with one.
+/* identities.c - nodes that hand on their input: Identity, Dropout outside training, and
+ * products with one.
  *
- * Readers read the input directly. Where the node makes a graph output, the node before it takes over the output's
- * name. What stands between a graph input (or a constant, or an outer value) and a graph output stays. */
+ * Readers read the input directly. Where the node makes a graph output, the node before it takes
+ * over the output's name. What stands between a graph input (or a constant, or an outer value)
+ * and a graph output stays. */
 #include <string.h>
 
 #include "prepare/pass.h"
@@ -9,7 +11,8 @@
 /* Dropout does nothing when it is not training and nobody asks for its mask. */
 static bool is_idle_dropout(const oxp_pass *p, size_t scope, const oxp_graph_node *node)
 {
-    if (!oxp_pass_is(node, "Dropout") || (node->output_count > 1 && node->outputs[1] != OXP_NO_VALUE))
+    if (!oxp_pass_is(node, "Dropout") ||
+        (node->output_count > 1 && node->outputs[1] != OXP_NO_VALUE))
         return false;
     int64_t opset = oxp_model_opset(p->model, "");
     if (opset < 7)
@@ -21,17 +24,20 @@ static bool is_idle_dropout(const oxp_pass *p, size_t scope, const oxp_graph_nod
            oxp_tensor_int(&training->constant, 0) == 0;
 }
 
-/* x*1, 1*x, x/1 keep every bit. The input that is handed on goes to *from; the shape must not grow. */
-static bool is_product_with_one(const oxp_pass *p, size_t scope, const oxp_graph_node *node, size_t *from)
+/* x*1, 1*x, x/1 keep every bit. The input that is handed on goes to *from; the shape must not
+ * grow. */
+static bool is_product_with_one(const oxp_pass *p, size_t scope, const oxp_graph_node *node,
+                                size_t *from)
 {
     bool product = oxp_pass_is(node, "Mul");
-    if ((!product && !oxp_pass_is(node, "Div")) || oxp_model_opset(p->model, "") < 7 || node->input_count != 2)
+    if ((!product && !oxp_pass_is(node, "Div")) || oxp_model_opset(p->model, "") < 7 ||
+        node->input_count != 2)
         return false;
     for (size_t i = product ? 0 : 1; i < 2; i++) {
         double number;
         int rank;
-        if (node->inputs[1 - i] == OXP_NO_VALUE || !oxp_pass_scalar(p, scope, node, i, &number, &rank) ||
-            number != 1)
+        if (node->inputs[1 - i] == OXP_NO_VALUE ||
+            !oxp_pass_scalar(p, scope, node, i, &number, &rank) || number != 1)
             continue;
         if (rank > 0 && oxp_pass_rank(p, scope, node->inputs[1 - i]) < rank)
             continue;
@@ -44,13 +50,15 @@ static bool is_product_with_one(const oxp_pass *p, size_t scope, const oxp_graph
 static bool hands_on(const oxp_pass *p, size_t scope, const oxp_graph_node *node, size_t *from)
 {
     *from = 0;
-    if (node->input_count < 1 || node->inputs[0] == OXP_NO_VALUE || node->outputs[0] == OXP_NO_VALUE)
+    if (node->input_count < 1 || node->inputs[0] == OXP_NO_VALUE ||
+        node->outputs[0] == OXP_NO_VALUE)
         return false;
     return oxp_pass_is(node, "Identity") || is_idle_dropout(p, scope, node) ||
            is_product_with_one(p, scope, node, from);
 }
 
-/* The value that really stands at the input, when identities before it have gone already in this view. */
+/* The value that really stands at the input, when identities before it have gone already in this
+ * view. */
 static const char *current_input(const oxp_graph_node *node, size_t from)
 {
     return oxp_node_proto_input(node->proto, from);
@@ -87,8 +95,8 @@ static oxp_status bypass(oxp_pass *p, size_t scope, const oxp_graph_node *node, 
     return forget_inputs(p, scope, node, from);
 }
 
-/* The producer of the input is renamed to the output. Both it and the input's other readers count as touched: their
- * names in this view are stale. */
+/* The producer of the input is renamed to the output. Both it and the input's other readers
+ * count as touched: their names in this view are stale. */
 static oxp_status take_over(oxp_pass *p, size_t scope, const oxp_graph_node *node, size_t from)
 {
     oxp_graph *g = p->scopes[scope].graph;

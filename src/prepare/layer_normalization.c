@@ -1,5 +1,5 @@
-/* layer_normalization.c - (x − mean)/√(mean of squares + ε) in elementary nodes: ONNX Runtime fuses it as it is, so it is
- * only recorded. */
+/* layer_normalization.c - (x − mean)/√(mean of squares + ε) in elementary nodes: ONNX Runtime
+ * fuses it as it is, so it is only recorded. */
 #include "prepare/activations.h"
 
 /* ReduceMean of (x − mean)² where that is a Pow by two or a product with itself. */
@@ -12,9 +12,10 @@ static bool is_variance(const oxp_pass *p, size_t scope, uint32_t id, uint32_t d
         return false;
     const oxp_graph_node *square = oxp_pass_producer(p, scope, mean->inputs[0]);
     if (oxp_pass_is(square, "Mul"))
-        return square->input_count == 2 && square->inputs[0] == difference && square->inputs[1] == difference;
-    return oxp_pass_is(square, "Pow") && oxp_scalar_operand(p, scope, square, &two, &base) && two == 2 &&
-           base == difference;
+        return square->input_count == 2 && square->inputs[0] == difference &&
+               square->inputs[1] == difference;
+    return oxp_pass_is(square, "Pow") && oxp_scalar_operand(p, scope, square, &two, &base) &&
+           two == 2 && base == difference;
 }
 
 static bool is_normalization(const oxp_pass *p, size_t scope, const oxp_graph_node *div)
@@ -29,8 +30,8 @@ static bool is_normalization(const oxp_pass *p, size_t scope, const oxp_graph_no
         sub->inputs[1] == OXP_NO_VALUE || root->inputs[0] == OXP_NO_VALUE)
         return false;
     const oxp_graph_node *add = oxp_pass_producer(p, scope, root->inputs[0]);
-    return oxp_pass_is(oxp_pass_producer(p, scope, sub->inputs[1]), "ReduceMean") && oxp_pass_is(add, "Add") &&
-           oxp_scalar_operand(p, scope, add, &epsilon, &variance) &&
+    return oxp_pass_is(oxp_pass_producer(p, scope, sub->inputs[1]), "ReduceMean") &&
+           oxp_pass_is(add, "Add") && oxp_scalar_operand(p, scope, add, &epsilon, &variance) &&
            is_variance(p, scope, variance, div->inputs[0]);
 }
 

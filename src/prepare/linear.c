@@ -1,7 +1,8 @@
-/* linear.c - Conv, ConvTranspose, Gemm and MatMul with constant weights: reading them, scaling them, writing them.
+/* linear.c - Conv, ConvTranspose, Gemm and MatMul with constant weights: reading them, scaling
+ * them, writing them.
  *
- * Outputs: W'[m, …] = scale[m]·W[m, …], b' = scale·b + shift. Inputs: W'[m, c, …] = W[m, c, …]·scale[c],
- * b'[m] = b[m] + Σ W[m, c, …]·shift[c]. Computed in double, rounded once. */
+ * Outputs: W'[m, …] = scale[m]·W[m, …], b' = scale·b + shift. Inputs: W'[m, c, …] = W[m, c,
+ * …]·scale[c], b'[m] = b[m] + Σ W[m, c, …]·shift[c]. Computed in double, rounded once. */
 #include "prepare/linear.h"
 
 #include <math.h>
@@ -67,7 +68,8 @@ static bool takes_matrix(oxp_linear *l, const oxp_pass *p)
 static bool takes_bias(oxp_linear *l, const oxp_pass *p)
 {
     l->bias = NULL;
-    if (l->kind == OXP_LINEAR_MATMUL || l->node->input_count < 3 || l->node->inputs[2] == OXP_NO_VALUE)
+    if (l->kind == OXP_LINEAR_MATMUL || l->node->input_count < 3 ||
+        l->node->inputs[2] == OXP_NO_VALUE)
         return true;
     l->bias = oxp_pass_constant(p, l->scope, l->node, 2);
     if (!l->bias || l->bias->constant.dtype != OXP_FLOAT)
@@ -75,7 +77,8 @@ static bool takes_bias(oxp_linear *l, const oxp_pass *p)
     const oxp_tensor *b = &l->bias->constant;
     if (l->kind != OXP_LINEAR_GEMM)
         return b->rank == 1 && b->count == l->outputs;
-    return b->rank <= 2 && (b->count == 1 || (b->count == l->outputs && b->dims[b->rank - 1] == (int64_t)b->count));
+    return b->rank <= 2 &&
+           (b->count == 1 || (b->count == l->outputs && b->dims[b->rank - 1] == (int64_t)b->count));
 }
 
 bool oxp_linear_read(oxp_linear *out, const oxp_pass *p, size_t scope, const oxp_graph_node *node)
@@ -136,8 +139,8 @@ static bool all_are(const double *numbers, size_t count, double value)
 }
 
 /* The weight times a factor per channel, which `channel` tells. */
-static oxp_status scale_weight(float **out, bool *finite, oxp_pass *p, const oxp_linear *l, const double *scale,
-                               size_t (*channel)(const oxp_linear *, size_t))
+static oxp_status scale_weight(float **out, bool *finite, oxp_pass *p, const oxp_linear *l,
+                               const double *scale, size_t (*channel)(const oxp_linear *, size_t))
 {
     const float *w = l->weight->constant.data;
     float *scaled = oxp_arena_alloc(&p->arena, l->weight->constant.count, sizeof *scaled);
@@ -154,7 +157,8 @@ static oxp_status scale_weight(float **out, bool *finite, oxp_pass *p, const oxp
     return OXP_OK;
 }
 
-static oxp_status make_bias(float **out, bool *finite, oxp_pass *p, const oxp_linear *l, const double *sums)
+static oxp_status make_bias(float **out, bool *finite, oxp_pass *p, const oxp_linear *l,
+                            const double *sums)
 {
     float *bias = oxp_arena_alloc(&p->arena, l->outputs, sizeof *bias);
     if (!bias)
@@ -167,8 +171,8 @@ static oxp_status make_bias(float **out, bool *finite, oxp_pass *p, const oxp_li
     return OXP_OK;
 }
 
-oxp_status oxp_linear_scale_outputs(oxp_linear_numbers *out, bool *finite, oxp_pass *p, const oxp_linear *l,
-                                    const double *scale, const double *shift)
+oxp_status oxp_linear_scale_outputs(oxp_linear_numbers *out, bool *finite, oxp_pass *p,
+                                    const oxp_linear *l, const double *scale, const double *shift)
 {
     *out = (oxp_linear_numbers){0};
     *finite = true;
@@ -185,8 +189,8 @@ oxp_status oxp_linear_scale_outputs(oxp_linear_numbers *out, bool *finite, oxp_p
     return make_bias(&out->bias, finite, p, l, sums);
 }
 
-oxp_status oxp_linear_scale_inputs(oxp_linear_numbers *out, bool *finite, oxp_pass *p, const oxp_linear *l,
-                                   const double *scale, const double *shift)
+oxp_status oxp_linear_scale_inputs(oxp_linear_numbers *out, bool *finite, oxp_pass *p,
+                                   const oxp_linear *l, const double *scale, const double *shift)
 {
     *out = (oxp_linear_numbers){0};
     *finite = true;
@@ -228,7 +232,8 @@ static oxp_status write_bias(const char **name, oxp_pass *p, const oxp_linear *l
     return oxp_pass_read_constant(p, l->scope, l->node, 2, *name);
 }
 
-oxp_status oxp_linear_write(const char **bias, oxp_pass *p, const oxp_linear *l, const oxp_linear_numbers *numbers)
+oxp_status oxp_linear_write(const char **bias, oxp_pass *p, const oxp_linear *l,
+                            const oxp_linear_numbers *numbers)
 {
     const oxp_tensor *w = &l->weight->constant;
     *bias = NULL;

@@ -1,4 +1,5 @@
-/* notes.c - what preparation did, in words and names, for the report. Everything is copied into the result. */
+/* notes.c - what preparation did, in words and names, for the report. Everything is copied into
+ * the result. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,8 +8,8 @@
 
 #define NOTE_MAX 2048
 
-oxp_status oxp_prepare_note(oxp_prepare_result *r, size_t step, oxp_prepare_kind kind, const char *value,
-                            const char *text)
+oxp_status oxp_prepare_note(oxp_prepare_result *r, size_t step, oxp_prepare_kind kind,
+                            const char *value, const char *text)
 {
     oxp_ctx *ctx = r->arena.ctx;
     OXP_TRY(oxp_grow(&r->entries, &r->entry_capacity, ctx, r->entry_count + 1, sizeof *r->entries));
@@ -27,9 +28,8 @@ oxp_status oxp_prepare_note(oxp_prepare_result *r, size_t step, oxp_prepare_kind
     return OXP_OK;
 }
 
-__attribute__((format(printf, 4, 0))) static oxp_status note(oxp_pass *p, oxp_prepare_kind kind,
-                                                             const char *value, const char *format,
-                                                             va_list arguments)
+__attribute__((format(printf, 4, 0))) static oxp_status
+note(oxp_pass *p, oxp_prepare_kind kind, const char *value, const char *format, va_list arguments)
 {
     char text[NOTE_MAX];
     vsnprintf(text, sizeof text, format, arguments);
@@ -62,7 +62,8 @@ oxp_status oxp_pass_left(oxp_pass *p, const char *value, const char *format, ...
 oxp_status oxp_pass_note_tensor(oxp_pass *p, const char *name)
 {
     oxp_prepare_result *r = p->result;
-    OXP_TRY(oxp_grow(&r->tensors, &r->tensor_capacity, p->ctx, r->tensor_count + 1, sizeof *r->tensors));
+    OXP_TRY(oxp_grow(&r->tensors, &r->tensor_capacity, p->ctx, r->tensor_count + 1,
+                     sizeof *r->tensors));
     r->tensors[r->tensor_count] = oxp_arena_strdup(&r->arena, name);
     return r->tensors[r->tensor_count++] ? OXP_OK : p->ctx->status;
 }

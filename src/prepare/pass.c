@@ -1,4 +1,5 @@
-/* pass.c - the view of a model that a step works on: who reads what, in which graph a name is at home. */
+/* pass.c - the view of a model that a step works on: who reads what, in which graph a name is at
+ * home. */
 #include "prepare/pass.h"
 
 #include <stdio.h>
@@ -8,7 +9,8 @@
 
 static oxp_status add_scope(oxp_pass *p, oxp_graph *graph, size_t parent)
 {
-    OXP_TRY(oxp_grow(&p->scopes, &p->scope_capacity, p->ctx, p->scope_count + 1, sizeof *p->scopes));
+    OXP_TRY(
+        oxp_grow(&p->scopes, &p->scope_capacity, p->ctx, p->scope_count + 1, sizeof *p->scopes));
     oxp_fold_scope *s = &p->scopes[p->scope_count];
     *s = (oxp_fold_scope){.graph = graph, .parent = parent};
     s->reads = oxp_arena_alloc(&p->arena, graph->value_count + 1, sizeof *s->reads);
@@ -113,7 +115,8 @@ static bool is_fixed(const oxp_pass *p, const oxp_value *v)
 }
 
 /* Sparse initializers and what is not held as a tensor have neither a TensorProto nor a node. */
-const oxp_value *oxp_pass_constant(const oxp_pass *p, size_t scope, const oxp_graph_node *node, size_t i)
+const oxp_value *oxp_pass_constant(const oxp_pass *p, size_t scope, const oxp_graph_node *node,
+                                   size_t i)
 {
     if (i >= node->input_count || node->inputs[i] == OXP_NO_VALUE)
         return NULL;
@@ -122,8 +125,8 @@ const oxp_value *oxp_pass_constant(const oxp_pass *p, size_t scope, const oxp_gr
     return is_fixed(p, v) && (v->proto || v->producer) ? v : NULL;
 }
 
-bool oxp_pass_scalar(const oxp_pass *p, size_t scope, const oxp_graph_node *node, size_t i, double *number,
-                     int *rank)
+bool oxp_pass_scalar(const oxp_pass *p, size_t scope, const oxp_graph_node *node, size_t i,
+                     double *number, int *rank)
 {
     const oxp_value *v = oxp_pass_constant(p, scope, node, i);
     if (!v || v->constant.dtype != OXP_FLOAT || v->constant.count != 1)
@@ -237,7 +240,8 @@ oxp_status oxp_pass_remove_node(oxp_pass *p, size_t scope, const oxp_graph_node 
     return OXP_OK;
 }
 
-oxp_status oxp_pass_read(oxp_pass *p, size_t scope, const oxp_graph_node *node, size_t i, uint32_t id)
+oxp_status oxp_pass_read(oxp_pass *p, size_t scope, const oxp_graph_node *node, size_t i,
+                         uint32_t id)
 {
     size_t home;
     const oxp_value *v = oxp_pass_root(p, scope, id, &home);
@@ -249,11 +253,12 @@ oxp_status oxp_pass_read(oxp_pass *p, size_t scope, const oxp_graph_node *node, 
     return oxp_edit_set_input(p->model, node->proto, i, v->name);
 }
 
-oxp_status oxp_pass_new_constant(const char **name, oxp_pass *p, size_t scope, const char *base, oxp_dtype dtype,
-                                 int rank, const int64_t *dims, const void *data)
+oxp_status oxp_pass_new_constant(const char **name, oxp_pass *p, size_t scope, const char *base,
+                                 oxp_dtype dtype, int rank, const int64_t *dims, const void *data)
 {
     OXP_TRY(oxp_edit_unique_name(name, p->model, base));
-    OXP_TRY(oxp_edit_add_initializer(p->model, p->scopes[scope].graph->proto, *name, dtype, rank, dims, data));
+    OXP_TRY(oxp_edit_add_initializer(p->model, p->scopes[scope].graph->proto, *name, dtype, rank,
+                                     dims, data));
     return oxp_pass_note_tensor(p, *name);
 }
 

@@ -1,16 +1,18 @@
-/* prepare.c - the job: every step on a clone of the given model, checked by running, taken back where it must be.
+/* prepare.c - the job: every step on a clone of the given model, checked by running, taken back
+ * where it must be.
  *
- * The model is never edited. A clone is made and the accepted steps are applied to it anew for each trial, so that what
- * comes out is one clone, edited by nothing but accepted changes. When a step changes the outputs too much, bisection over
- * its places finds the first one that does; it is refused from then on. */
+ * The model is never edited. A clone is made and the accepted steps are applied to it anew for
+ * each trial, so that what comes out is one clone, edited by nothing but accepted changes. When
+ * a step changes the outputs too much, bisection over its places finds the first one that does;
+ * it is refused from then on. */
 #include "prepare/prepare.h"
 
 #include <string.h>
 
 #include "prepare/pass.h"
 
-#define ROUNDS_MAX 100   /* views of one step */
-#define REFUSALS_MAX 8   /* places that are looked for; then the step ends before the next one */
+#define ROUNDS_MAX 100 /* views of one step */
+#define REFUSALS_MAX 8 /* places that are looked for; then the step ends before the next one */
 
 typedef struct step_row {
     const char *name;
@@ -41,13 +43,16 @@ static bool wants_scalars(const oxp_prepare_options *o)
 }
 
 static const step_row rows[OXP_PREPARE_STEPS] = {
-    {"identities", oxp_step_identities, true, wants_constants, "nodes that hand on their input are removed"},
-    {"constants", oxp_step_constants, true, wants_constants, "nodes with constant inputs are run once"},
+    {"identities", oxp_step_identities, true, wants_constants,
+     "nodes that hand on their input are removed"},
+    {"constants", oxp_step_constants, true, wants_constants,
+     "nodes with constant inputs are run once"},
     {"batch_normalization", oxp_step_batch_normalization, false, wants_normalization,
      "BatchNormalization, and factors and terms per channel, go into the weights"},
     {"activations", oxp_step_activations, false, wants_activations,
      "activations that are spelled out get the form that runs fast"},
-    {"scalars", oxp_step_scalars, false, wants_scalars, "constant factors and terms go into the neighbouring weights"},
+    {"scalars", oxp_step_scalars, false, wants_scalars,
+     "constant factors and terms go into the neighbouring weights"},
 };
 
 typedef struct job {
@@ -141,18 +146,17 @@ static oxp_status trial(job *j, size_t step, size_t limit, bool *good)
     return oxp_runs_compare(difference, good, &j->runs, j->candidate);
 }
 
-/* The number of places that can be changed before the outputs change too much. */
+/* The number of places that can be changed before the worst sample's outputs change too much. */
 static oxp_status bisect(job *j, size_t step, size_t *passing)
 {
-    size_t low = 0, high = j->admissions[step].admitted;
+    oxp_admission *a = &j->admissions[step];
+    size_t low = 0, high = a->admitted;
     while (high - low > 1) {
-        size_t middle = low + (high - low) / 2;
         bool good;
-        OXP_TRY(trial(j, step, middle, &good));
-        if (good)
-            low = middle;
-        else
-            high = middle;
+        a->limit = low + (high - low) / 2;
+        OXP_TRY(build(j, step));
+        OXP_TRY(oxp_runs_probe(&good, &j->runs, j->candidate));
+        *(good ? &low : &high) = a->limit;
     }
     *passing = low;
     return OXP_OK;
@@ -163,22 +167,24 @@ static oxp_status refuse_next(job *j, size_t step, size_t passing)
     oxp_admission *a = &j->admissions[step];
     a->limit = passing + 1;
     OXP_TRY(build(j, step));
-    OXP_TRY(oxp_grow(&a->refused, &a->refused_capacity, j->ctx, a->refused_count + 1, sizeof *a->refused));
+    OXP_TRY(oxp_grow(&a->refused, &a->refused_capacity, j->ctx, a->refused_count + 1,
+                     sizeof *a->refused));
     a->refused[a->refused_count] = oxp_arena_strdup(&j->runs.arena, a->last);
     return a->refused[a->refused_count++] ? OXP_OK : j->ctx->status;
 }
 
 static oxp_status run_step(job *j, size_t step)
 {
+    const oxp_admission *a = &j->admissions[step];
     bool good;
     OXP_TRY(trial(j, step, SIZE_MAX, &good));
     while (!good) {
         size_t passing;
         OXP_TRY(bisect(j, step, &passing));
-        if (j->admissions[step].refused_count == REFUSALS_MAX)
-            return trial(j, step, passing, &good);
-        OXP_TRY(refuse_next(j, step, passing));
-        OXP_TRY(trial(j, step, SIZE_MAX, &good));
+        bool more = a->refused_count < REFUSALS_MAX;
+        if (more)
+            OXP_TRY(refuse_next(j, step, passing));
+        OXP_TRY(trial(j, step, more ? SIZE_MAX : passing, &good));
     }
     return OXP_OK;
 }
@@ -257,7 +263,8 @@ static oxp_status describe(job *j)
     r->runs = j->runs.ran ? j->runs.sample_count : 0;
     r->why_unchecked = oxp_arena_strdup(&r->arena, j->runs.why_not);
     r->difference = j->runs.ran ? 0 : -1;
-    for (size_t s = 0; s < OXP_PREPARE_STEPS; s++) /* each is measured from the given model: the last one holds */
+    for (size_t s = 0; s < OXP_PREPARE_STEPS;
+         s++) /* each is measured from the given model: the last one holds */
         if (r->steps[s].changed && j->runs.ran)
             r->difference = r->steps[s].difference;
     status = r->why_unchecked ? OXP_OK : j->ctx->status;
@@ -274,8 +281,10 @@ static void start(job *j, const oxp_prepare_options *options)
     for (size_t s = 0; s < OXP_PREPARE_STEPS; s++) {
         j->active[s] = rows[s].wanted(options) && (rows[s].exact || j->runs.ran);
         j->admissions[s].limit = SIZE_MAX;
-        j->result.steps[s] = (oxp_prepare_step_result){
-            .name = rows[s].name, .summary = rows[s].summary, .ran = j->active[s], .difference = -1};
+        j->result.steps[s] = (oxp_prepare_step_result){.name = rows[s].name,
+                                                       .summary = rows[s].summary,
+                                                       .ran = j->active[s],
+                                                       .difference = -1};
     }
 }
 

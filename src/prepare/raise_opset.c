@@ -1,4 +1,5 @@
-/* raise_opset.c - raising the opset with what running the model shows: ranks and types of all values. */
+/* raise_opset.c - raising the opset with what running the model shows: ranks and types of all
+ * values. */
 #include "onnx/upgrade.h"
 #include "prepare/prepare.h"
 #include "prepare/runs.h"
@@ -68,12 +69,14 @@ static oxp_status check(double *difference, oxp_runs *runs, oxp_model *clone, in
     if (same)
         return OXP_OK;
     return oxp_fail(runs->ctx, OXP_EUNSUPPORTED, "E-UPGRADE",
-                    "raised to opset %lld the model gives other outputs: relative difference %.3g, allowed %.0e",
+                    "raised to opset %lld the model gives other outputs: relative difference %.3g, "
+                    "allowed %.0e",
                     (long long)target, *difference, OXP_PREPARE_TOLERANCE);
 }
 
-oxp_status oxp_prepare_raise_opset(oxp_model **out, double *difference, oxp_model *model, int64_t target,
-                                   const oxp_tensor *const *const *samples, size_t sample_count)
+oxp_status oxp_prepare_raise_opset(oxp_model **out, double *difference, oxp_model *model,
+                                   int64_t target, const oxp_tensor *const *const *samples,
+                                   size_t sample_count)
 {
     oxp_ctx *ctx = oxp_model_ctx(model);
     double measured = -1;

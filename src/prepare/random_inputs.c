@@ -1,7 +1,8 @@
 /* random_inputs.c - inputs drawn at random from the declared shapes, when nobody gave samples.
  *
- * The first dimension counts samples and is one when it is symbolic, and so is every dimension of the same name; other
- * symbolic dimensions get `size`. Floats are uniform in [-1, 1), integers and booleans 0 or 1, a single integer 1. */
+ * The first dimension counts samples and is one when it is symbolic, and so is every dimension
+ * of the same name; other symbolic dimensions get `size`. Floats are uniform in [-1, 1),
+ * integers and booleans 0 or 1, a single integer 1. */
 #include <string.h>
 
 #include "prepare/runs.h"
@@ -72,7 +73,8 @@ static void fill(oxp_tensor *t, oxp_random *r)
             put_integer(t, i, t->count == 1 ? 1 : oxp_random_bits(r) & 1);
 }
 
-oxp_status oxp_random_inputs(const oxp_tensor *const **out, oxp_arena *arena, const oxp_graph *graph, int64_t size)
+oxp_status oxp_random_inputs(const oxp_tensor *const **out, oxp_arena *arena,
+                             const oxp_graph *graph, int64_t size)
 {
     const oxp_tensor **inputs = oxp_arena_alloc(arena, graph->input_count + 1, sizeof *inputs);
     *out = NULL;
@@ -81,14 +83,16 @@ oxp_status oxp_random_inputs(const oxp_tensor *const **out, oxp_arena *arena, co
     for (size_t i = 0; i < graph->input_count; i++) {
         const oxp_value *v = &graph->values[graph->inputs[i]];
         int64_t dims[OXP_MAX_RANK] = {0};
-        bool number = oxp_dtype_is_float(v->declared.dtype) || v->declared.dtype == OXP_BOOL ||
-                      (oxp_dtype_is_integer(v->declared.dtype) && oxp_dtype_bits(v->declared.dtype) >= 8);
+        bool number =
+            oxp_dtype_is_float(v->declared.dtype) || v->declared.dtype == OXP_BOOL ||
+            (oxp_dtype_is_integer(v->declared.dtype) && oxp_dtype_bits(v->declared.dtype) >= 8);
         if (!number || !choose_shape(dims, graph, &v->declared, size))
             return OXP_OK;
         oxp_tensor *t = oxp_arena_alloc(arena, 1, sizeof *t);
         if (!t)
             return arena->ctx->status;
-        OXP_TRY(oxp_tensor_shape(t, arena->ctx, v->declared.dtype, v->declared.rank, dims, v->name));
+        OXP_TRY(
+            oxp_tensor_shape(t, arena->ctx, v->declared.dtype, v->declared.rank, dims, v->name));
         t->data = oxp_arena_alloc(arena, 1, oxp_tensor_bytes(t));
         if (!t->data)
             return arena->ctx->status;

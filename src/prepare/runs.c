@@ -7,14 +7,17 @@
 #include "interpreter/interpreter.h"
 #include "prepare/prepare.h"
 
-#define RANDOM_STEPS 1000000u /* node executions of a run on random inputs, which may loop for ever */
+#define RANDOM_STEPS \
+    1000000u /* node executions of a run on random inputs, which may loop for ever */
 
 /* ---- the graphs of a model ---- */
 
 static oxp_status add_graph(oxp_graph_list *list, oxp_ctx *ctx, const oxp_graph *g, size_t parent)
 {
-    OXP_TRY(oxp_grow(&list->graphs, &list->graph_capacity, ctx, list->count + 1, sizeof *list->graphs));
-    OXP_TRY(oxp_grow(&list->parents, &list->parent_capacity, ctx, list->count + 1, sizeof *list->parents));
+    OXP_TRY(
+        oxp_grow(&list->graphs, &list->graph_capacity, ctx, list->count + 1, sizeof *list->graphs));
+    OXP_TRY(oxp_grow(&list->parents, &list->parent_capacity, ctx, list->count + 1,
+                     sizeof *list->parents));
     list->graphs[list->count] = g;
     list->parents[list->count++] = parent;
     return OXP_OK;
@@ -85,7 +88,8 @@ static oxp_status watcher_make(watcher *w, oxp_runs *r, const oxp_graph *graph)
     if (!w->looks)
         return r->ctx->status;
     for (size_t i = 0; i < w->list.count; i++) {
-        w->looks[i] = oxp_arena_alloc(&r->arena, w->list.graphs[i]->value_count + 1, sizeof **w->looks);
+        w->looks[i] =
+            oxp_arena_alloc(&r->arena, w->list.graphs[i]->value_count + 1, sizeof **w->looks);
         if (!w->looks[i])
             return r->ctx->status;
     }
@@ -105,7 +109,8 @@ static oxp_status keep_looks(oxp_runs *r, const watcher *w)
             const look *l = &w->looks[i][v];
             const char *name = w->list.graphs[i]->values[v].name;
             if (l->seen)
-                OXP_TRY(oxp_map_put(&r->seen.graphs[i], name, (size_t)(l->rank + 1) | (size_t)l->dtype << 8));
+                OXP_TRY(oxp_map_put(&r->seen.graphs[i], name,
+                                    (size_t)(l->rank + 1) | (size_t)l->dtype << 8));
         }
     return OXP_OK;
 }
@@ -141,7 +146,8 @@ static oxp_status keep_output(oxp_runs *r, oxp_tensor *to, oxp_tensor *from)
     return oxp_tensor_copy(to, r->ctx, from);
 }
 
-static oxp_status run_reference(oxp_runs *r, oxp_session *session, const oxp_graph *graph, watcher *w)
+static oxp_status run_reference(oxp_runs *r, oxp_session *session, const oxp_graph *graph,
+                                watcher *w)
 {
     oxp_tensor *outputs = oxp_arena_alloc(&r->arena, graph->output_count + 1, sizeof *outputs);
     if (!outputs)
@@ -151,7 +157,8 @@ static oxp_status run_reference(oxp_runs *r, oxp_session *session, const oxp_gra
             note_look(&w->looks[0][graph->inputs[i]], r->samples[s][i]);
         OXP_TRY(oxp_session_run(session, r->samples[s], outputs));
         for (size_t k = 0; k < graph->output_count; k++) {
-            oxp_status status = keep_output(r, &r->reference[s * graph->output_count + k], &outputs[k]);
+            oxp_status status =
+                keep_output(r, &r->reference[s * graph->output_count + k], &outputs[k]);
             oxp_tensor_release(&outputs[k]);
             OXP_TRY(status);
         }
@@ -173,7 +180,8 @@ static oxp_status try_run(oxp_runs *r, oxp_ctx *ctx, const oxp_graph *graph)
     oxp_session *session = NULL;
     oxp_status status;
     r->output_count = graph->output_count;
-    r->reference = oxp_arena_alloc(&r->arena, r->sample_count * r->output_count + 1, sizeof *r->reference);
+    r->reference =
+        oxp_arena_alloc(&r->arena, r->sample_count * r->output_count + 1, sizeof *r->reference);
     if (!r->reference)
         return r->ctx->status;
     OXP_TRY_GOTO(watcher_make(&w, r, graph), done);
@@ -192,7 +200,8 @@ done:
 
 /* ---- opening ---- */
 
-/* What a run says about the model; the rest ends the call: cancelled, out of time, a bug of ours. */
+/* What a run says about the model; the rest ends the call: cancelled, out of time, a bug of
+ * ours. */
 static bool is_about_the_model(const oxp_ctx *ctx, bool random)
 {
     if (ctx->status == OXP_EUNSUPPORTED)
@@ -244,8 +253,8 @@ static oxp_status run_random(oxp_runs *r, const oxp_graph *graph)
     return OXP_OK;
 }
 
-oxp_status oxp_runs_open(oxp_runs *out, oxp_ctx *ctx, oxp_model *model, const oxp_tensor *const *const *samples,
-                         size_t sample_count)
+oxp_status oxp_runs_open(oxp_runs *out, oxp_ctx *ctx, oxp_model *model,
+                         const oxp_tensor *const *const *samples, size_t sample_count)
 {
     *out = (oxp_runs){.ctx = ctx, .samples = samples, .sample_count = sample_count, .why_not = ""};
     oxp_arena_init(&out->arena, ctx);
@@ -309,62 +318,92 @@ static bool same_shape(const oxp_tensor *a, const oxp_tensor *b)
            (a->rank == 0 || memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0);
 }
 
-static void compare_output(double *difference, bool *same, const oxp_tensor *a, const oxp_tensor *b)
+typedef struct verdict {
+    double difference;
+    bool same;
+    size_t first, count; /* samples that are run */
+    size_t worst;
+} verdict;
+
+static void compare_output(verdict *v, size_t sample, const oxp_tensor *a, const oxp_tensor *b)
 {
     double d = 0;
     if (!same_shape(a, b))
         d = INFINITY;
     else if (oxp_dtype_is_float(a->dtype))
         d = relative_difference(a, b);
-    if (d > *difference)
-        *difference = d;
-    *same = *same && d <= tolerance(a->dtype);
+    if (d > v->difference) {
+        v->difference = d;
+        v->worst = sample;
+    }
+    v->same = v->same && d <= tolerance(a->dtype);
 }
 
-static oxp_status compare_samples(double *difference, bool *same, oxp_runs *r, oxp_session *session,
+/* A sample that does not run differs most of all. */
+static oxp_status compare_samples(verdict *v, oxp_runs *r, oxp_session *session,
                                   oxp_tensor *outputs)
 {
-    for (size_t s = 0; s < r->sample_count; s++) {
-        OXP_TRY(oxp_session_run(session, r->samples[s], outputs));
+    for (size_t s = v->first; s < v->first + v->count; s++) {
+        oxp_status status = oxp_session_run(session, r->samples[s], outputs);
+        if (status != OXP_OK) {
+            v->worst = s;
+            return status;
+        }
         for (size_t k = 0; k < r->output_count; k++) {
-            compare_output(difference, same, &r->reference[s * r->output_count + k], &outputs[k]);
+            compare_output(v, s, &r->reference[s * r->output_count + k], &outputs[k]);
             oxp_tensor_release(&outputs[k]);
         }
     }
     return OXP_OK;
 }
 
-static oxp_status compare_graph(double *difference, bool *same, oxp_runs *r, oxp_ctx *own, const oxp_graph *graph)
+static oxp_status compare_graph(verdict *v, oxp_runs *r, oxp_ctx *own, const oxp_graph *graph)
 {
     oxp_session *session = NULL;
     oxp_tensor *outputs;
     OXP_TRY(oxp_alloc(&outputs, r->ctx, r->output_count + 1, sizeof *outputs, "outputs"));
     oxp_status status = oxp_session_create(&session, own, graph, NULL);
     if (status == OXP_OK)
-        status = compare_samples(difference, same, r, session, outputs);
+        status = compare_samples(v, r, session, outputs);
     oxp_session_free(session);
     oxp_free(outputs);
     return status;
 }
 
-oxp_status oxp_runs_compare(double *difference, bool *same, oxp_runs *r, oxp_model *model)
+static oxp_status compare(verdict *v, oxp_runs *r, oxp_model *model)
 {
     oxp_arena arena;
     oxp_arena_init(&arena, r->ctx);
     oxp_ctx own;
     oxp_ctx_child(&own, r->ctx);
     oxp_graph *graph;
-    *difference = 0;
-    *same = true;
     oxp_status status = oxp_graph_build(&graph, &arena, model);
     if (status == OXP_OK)
-        status = compare_graph(difference, same, r, &own, graph);
+        status = compare_graph(v, r, &own, graph);
     oxp_arena_free(&arena);
     if (status == OXP_OK || r->ctx->status != OXP_OK)
         return status;
     if (own.status == OXP_ELIMIT || own.status == OXP_ECANCELLED || own.status == OXP_EINTERNAL)
         return oxp_ctx_join(r->ctx, &own);
-    *difference = INFINITY;
-    *same = false;
+    v->difference = INFINITY;
+    v->same = false;
+    return OXP_OK;
+}
+
+oxp_status oxp_runs_compare(double *difference, bool *same, oxp_runs *r, oxp_model *model)
+{
+    verdict v = {.same = true, .count = r->sample_count};
+    OXP_TRY(compare(&v, r, model));
+    *difference = v.difference;
+    *same = v.same;
+    r->worst = v.worst;
+    return OXP_OK;
+}
+
+oxp_status oxp_runs_probe(bool *same, oxp_runs *r, oxp_model *model)
+{
+    verdict v = {.same = true, .first = r->worst, .count = 1};
+    OXP_TRY(compare(&v, r, model));
+    *same = v.same;
     return OXP_OK;
 }

@@ -1,7 +1,8 @@
-/* scalars.c - Add, Sub, Mul and Div by constants go into the neighbouring operator: behind it always, before a Conv the
- * factors always and what is added only where nothing is padded.
+/* scalars.c - Add, Sub, Mul and Div by constants go into the neighbouring operator: behind it
+ * always, before a Conv the factors always and what is added only where nothing is padded.
  *
- * It runs after the activations were recognised, whose constants (3 and 1/6 of HardSwish) are not free to move. */
+ * It runs after the activations were recognised, whose constants (3 and 1/6 of HardSwish) are
+ * not free to move. */
 #include "prepare/absorb.h"
 
 oxp_status oxp_step_scalars(oxp_pass *p)

@@ -15,6 +15,8 @@ static struct {
     int write_error;
 } fault = {.flip_at = SIZE_MAX};
 
+#pragma GCC visibility push(hidden) /* they are not for the test framework */
+
 ssize_t pread(int fd, void *data, size_t bytes, off_t offset)
 {
     ssize_t got = syscall(SYS_pread64, fd, data, bytes, offset);
@@ -31,6 +33,8 @@ ssize_t write(int fd, const void *data, size_t bytes)
     }
     return syscall(SYS_write, fd, data, bytes);
 }
+
+#pragma GCC visibility pop
 
 static char directory[64];
 

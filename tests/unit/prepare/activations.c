@@ -15,7 +15,8 @@ typedef struct spelling {
     const char *other; /* the factor beside the gate */
 } spelling;
 
-static const spelling plain = {.opset = 13, .divides = true, .three = 3, .six = 6, .bound = 6, .other = "r"};
+static const spelling plain = {
+    .opset = 13, .divides = true, .three = 3, .six = 6, .bound = 6, .other = "r"};
 
 static void product(const char *a, const char *b, const char *out, bool reversed)
 {
@@ -86,7 +87,8 @@ Test(activations, hard_swish_in_every_order)
         cr_expect_eq(count_nodes(prepared), 4, "order %d", bits);
         cr_expect_eq(count_type(prepared, "HardSigmoid"), 1, "order %d", bits);
         cr_expect_str_eq(oxp_node_proto_type(node_making(prepared, "y")), "Mul");
-        cr_expect_eq(oxp_graph_proto_initializer_count(oxp_model_graph(prepared)), 0, "constants are gone");
+        cr_expect_eq(oxp_graph_proto_initializer_count(oxp_model_graph(prepared)), 0,
+                     "constants are gone");
         cr_expect_eq(result.tensor_count, 0);
         expect_sound();
         again();

@@ -21,7 +21,8 @@ static void expect_kept(const char *type, const char *about, const char *reason)
     prepare_with(normalization_only);
     cr_assert(result.checked, "%s", result.why_unchecked);
     cr_expect_geq(count_type(prepared, type), 1, "%s was folded", type);
-    cr_expect_not_null(strstr(text_about(about), reason), "\"%s\" lacks \"%s\"", text_about(about), reason);
+    cr_expect_not_null(strstr(text_about(about), reason), "\"%s\" lacks \"%s\"", text_about(about),
+                       reason);
     cr_expect_eq(result.tensor_count, 0);
     expect_same_outputs(0);
 }
@@ -199,7 +200,8 @@ Test(batch_normalization, behind_a_conv_and_its_bias_as_an_add)
     expect_folded(1);
 }
 
-/* What exporters write instead; a scalar on the way goes along, one at the end belongs to another step. */
+/* What exporters write instead; a scalar on the way goes along, one at the end belongs to
+ * another step. */
 Test(batch_normalization, factors_and_terms_per_channel)
 {
     start(13);
@@ -226,7 +228,8 @@ Test(batch_normalization, what_is_not_per_channel_stays)
     static const struct {
         int rank;
         int64_t dims[5];
-    } shapes[] = {{1, {4}}, {5, {1, 1, 1, 1, 1}}, {2, {4, 1}}, {4, {1, 5, 4, 1}}, {4, {2, 1, 1, 1}}};
+    } shapes[] = {
+        {1, {4}}, {5, {1, 1, 1, 1, 1}}, {2, {4, 1}}, {4, {1, 5, 4, 1}}, {4, {2, 1, 1, 1}}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         start(13);
         weights("w", DIMS(5, 4, 3, 3));

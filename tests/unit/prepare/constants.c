@@ -153,7 +153,8 @@ Test(constants, tile_stays_when_it_grows)
     expect_left("Tile");
 }
 
-/* Terabytes from 16 bytes: nothing may be allocated for them, not even to find out that they are too many. */
+/* Terabytes from 16 bytes: nothing may be allocated for them, not even to find out that they are
+ * too many. */
 Test(constants, a_shape_of_terabytes_is_not_made)
 {
     start(13);

@@ -1,10 +1,12 @@
-/* The job around the steps: the check, taking back, samples and random inputs, what the result says. */
+/* The job around the steps: the check, taking back, samples and random inputs, what the result
+ * says. */
 #include "unit/prepare/small_models.h"
 
 SMALL_SUITE(prepare);
 
-/* Behind this Conv the numbers are 10^6 and a little; the normalisation takes the 10^6 away and keeps the little, of
- * which float has lost most. In the weights nothing is lost: the outputs differ. */
+/* Behind this Conv the numbers are 10^6 and a little; the normalisation takes the 10^6 away and
+ * keeps the little, of which float has lost most. In the weights nothing is lost: the outputs
+ * differ. */
 static void ill_conditioned(const char *x, const char *name)
 {
     char names[7][32], inputs[200];
@@ -19,7 +21,8 @@ static void ill_conditioned(const char *x, const char *name)
     constant(names[5], OXP_FLOAT, DIMS(4), (float[]){1, 1, 1, 1});
     snprintf(inputs, sizeof inputs, "%s %s %s", x, names[0], names[1]);
     node("Conv", inputs, names[6]);
-    snprintf(inputs, sizeof inputs, "%s %s %s %s %s", names[6], names[2], names[3], names[4], names[5]);
+    snprintf(inputs, sizeof inputs, "%s %s %s %s %s", names[6], names[2], names[3], names[4],
+             names[5]);
     node("BatchNormalization", inputs, name);
 }
 
@@ -38,7 +41,8 @@ static size_t undone(const char *value)
 {
     size_t found = 0;
     for (size_t i = 0; i < result.entry_count; i++)
-        found += result.entries[i].kind == OXP_PREPARE_UNDONE && strcmp(result.entries[i].value, value) == 0;
+        found += result.entries[i].kind == OXP_PREPARE_UNDONE &&
+                 strcmp(result.entries[i].value, value) == 0;
     return found;
 }
 

@@ -59,7 +59,8 @@ Test(raise_opset, an_opset_beyond_what_is_known_is_refused)
 {
     build();
     double difference = 5;
-    cr_expect_eq(oxp_prepare_raise_opset(&prepared, &difference, model, 1000, NULL, 0), OXP_EUNSUPPORTED);
+    cr_expect_eq(oxp_prepare_raise_opset(&prepared, &difference, model, 1000, NULL, 0),
+                 OXP_EUNSUPPORTED);
     cr_expect_null(prepared);
     cr_expect_eq(difference, 5);
 }

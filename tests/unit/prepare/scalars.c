@@ -32,8 +32,9 @@ static void conv(const char *inputs, const char *out, int64_t pad)
 /* Each of these behind the Conv is no node of its own. */
 Test(scalars, behind_a_conv)
 {
-    static const char *const forms[][2] = {{"Add", "c t"}, {"Add", "t c"}, {"Sub", "c t"}, {"Sub", "t c"},
-                                           {"Mul", "c s"}, {"Mul", "s c"}, {"Div", "c s"}};
+    static const char *const forms[][2] = {{"Add", "c t"}, {"Add", "t c"}, {"Sub", "c t"},
+                                           {"Sub", "t c"}, {"Mul", "c s"}, {"Mul", "s c"},
+                                           {"Div", "c s"}};
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
         begin();
         conv("r w", "c", 1);
@@ -68,7 +69,8 @@ Test(scalars, a_row_behind_is_rounded_once)
     oxp_arena arena;
     oxp_arena_init(&arena, &ctx);
     oxp_tensor before, after; /* s/s is one, what remains of the factors is -1: exact */
-    cr_assert(find_constant(&before, &arena, model, "w") && find_constant(&after, &arena, prepared, "w"));
+    cr_assert(find_constant(&before, &arena, model, "w") &&
+              find_constant(&after, &arena, prepared, "w"));
     for (size_t i = 0; i < before.count; i++)
         cr_assert_eq(((float *)after.data)[i], -((float *)before.data)[i]);
     oxp_arena_free(&arena);
@@ -210,7 +212,8 @@ Test(scalars, a_factor_that_leaves_the_range_stays)
     cr_expect_not_null(strstr(text_about("y"), "not finite"), "%s", text_about("y"));
 }
 
-/* HardSwish as exporters write it, between two Convs: with activations recognised first nothing of it is taken apart. */
+/* HardSwish as exporters write it, between two Convs: with activations recognised first nothing
+ * of it is taken apart. */
 Test(scalars, the_constants_of_an_activation_do_not_move)
 {
     begin();

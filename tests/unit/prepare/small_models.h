@@ -50,9 +50,14 @@ static inline void start(int64_t opset)
     g = oxp_model_graph(model);
 }
 
-#define DIMS(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__}
+#define DIMS(...)                                                          \
+    (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]) \
+    {                                                                      \
+        __VA_ARGS__                                                        \
+    }
 
-static inline oxp_value_info info_of(const char *name, oxp_dtype dtype, int rank, const int64_t *dims)
+static inline oxp_value_info info_of(const char *name, oxp_dtype dtype, int rank,
+                                     const int64_t *dims)
 {
     oxp_value_info info = {.name = name, .dtype = dtype, .is_tensor = true, .rank = rank};
     for (int i = 0; i < rank; i++)
@@ -75,7 +80,8 @@ static inline void output(const char *name)
     ok(oxp_edit_add_output(model, g, &info));
 }
 
-static inline void constant(const char *name, oxp_dtype dtype, int rank, const int64_t *dims, const void *data)
+static inline void constant(const char *name, oxp_dtype dtype, int rank, const int64_t *dims,
+                            const void *data)
 {
     ok(oxp_edit_add_initializer(model, g, name, dtype, rank, dims, data));
 }
@@ -91,7 +97,8 @@ static inline void integers(const char *name, int count, const int64_t *values)
 }
 
 /* Floats in [low, high), the same for the same name. */
-static inline void weights_between(const char *name, double low, double high, int rank, const int64_t *dims)
+static inline void weights_between(const char *name, double low, double high, int rank,
+                                   const int64_t *dims)
 {
     size_t count = 1;
     for (int i = 0; i < rank; i++)
@@ -130,7 +137,8 @@ static inline oxp_node_proto *node(const char *type, const char *inputs, const c
     strncpy(in, inputs, sizeof in - 1);
     strncpy(out, outputs, sizeof out - 1);
     in[sizeof in - 1] = out[sizeof out - 1] = '\0';
-    oxp_new_node n = {.type = type, .domain = "", .name = out, .inputs = in_names, .outputs = out_names};
+    oxp_new_node n = {
+        .type = type, .domain = "", .name = out, .inputs = in_names, .outputs = out_names};
     n.input_count = split(in_names, in);
     n.output_count = split(out_names, out);
     n.name = out_names[0];
@@ -151,7 +159,14 @@ static inline oxp_node_proto *normalization(const char *x, const char *name, int
     const char *const suffix[5] = {"s", "b", "m", "v", ""};
     for (int i = 0; i < 4; i++) {
         snprintf(names[i], sizeof names[i], "%.40s_%s", name, suffix[i]);
-        weights_between(names[i], i == 3 ? 0.2 : i == 0 ? 0.5 : -1, i == 3 ? 3 : i == 0 ? 2 : 1, DIMS(channels));
+        weights_between(names[i],
+                        i == 3   ? 0.2
+                        : i == 0 ? 0.5
+                                 : -1,
+                        i == 3   ? 3
+                        : i == 0 ? 2
+                                 : 1,
+                        DIMS(channels));
     }
     snprintf(all, sizeof all, "%s %s %s %s %s", x, names[0], names[1], names[2], names[3]);
     return node("BatchNormalization", all, name);
@@ -233,7 +248,8 @@ static inline void wire_body(wire *n, const char *attribute, oxp_model *body)
 }
 
 /* `model` with an If as its last node replaces `model`; the bodies are freed. */
-static inline void append_if(const char *condition, const char *out, oxp_model *then_body, oxp_model *else_body)
+static inline void append_if(const char *condition, const char *out, oxp_model *then_body,
+                             oxp_model *else_body)
 {
     wire n = {0}, graph = graph_bytes(model), all = {0}, import = {0};
     wire_text(&n, 1, condition);
@@ -304,7 +320,8 @@ static inline size_t count_type(oxp_model *m, const char *type)
     size_t graph_count = list_graphs(graphs, m), found = 0;
     for (size_t i = 0; i < graph_count; i++)
         for (size_t n = 0; n < oxp_graph_proto_node_count(graphs[i]); n++)
-            found += !type || strcmp(oxp_node_proto_type(oxp_graph_proto_node(graphs[i], n)), type) == 0;
+            found +=
+                !type || strcmp(oxp_node_proto_type(oxp_graph_proto_node(graphs[i], n)), type) == 0;
     return found;
 }
 
@@ -375,7 +392,8 @@ static inline const char *text_about(const char *value)
     return "";
 }
 
-/* What the report promises: a constant of the prepared model that is not listed is the given one, bit for bit. */
+/* What the report promises: a constant of the prepared model that is not listed is the given
+ * one, bit for bit. */
 static inline void expect_the_rest_identical(void)
 {
     oxp_arena arena;
@@ -389,18 +407,21 @@ static inline void expect_the_rest_identical(void)
             oxp_tensor before, after;
             if (is_listed(name))
                 continue;
-            cr_assert(find_constant(&before, &arena, model, name), "%s is new and not listed", name);
+            cr_assert(find_constant(&before, &arena, model, name), "%s is new and not listed",
+                      name);
             ok(oxp_tensor_decode(&after, &arena, prepared, t));
             cr_assert_eq(before.dtype, after.dtype);
             cr_assert_eq(oxp_tensor_bytes(&before), oxp_tensor_bytes(&after), "%s", name);
-            cr_assert(memcmp(before.data, after.data, oxp_tensor_bytes(&before)) == 0, "%s differs", name);
+            cr_assert(memcmp(before.data, after.data, oxp_tensor_bytes(&before)) == 0, "%s differs",
+                      name);
         }
     oxp_arena_free(&arena);
 }
 
 /* ---- running both, apart from what preparation itself ran ---- */
 
-static inline void run_model(oxp_model *m, const oxp_tensor *const *inputs, oxp_tensor *outputs, oxp_arena *arena)
+static inline void run_model(oxp_model *m, const oxp_tensor *const *inputs, oxp_tensor *outputs,
+                             oxp_arena *arena)
 {
     oxp_graph *graph;
     oxp_session *session;
@@ -447,7 +468,8 @@ static inline double difference_of(const oxp_tensor *a, const oxp_tensor *b)
     return difference == 0 ? 0 : difference / largest;
 }
 
-/* Both models on inputs of the test's own; the outputs agree to `allowed`, relative to the largest. */
+/* Both models on inputs of the test's own; the outputs agree to `allowed`, relative to the
+ * largest. */
 static inline void expect_same_outputs(double allowed)
 {
     oxp_arena arena;
@@ -474,7 +496,8 @@ static inline void expect_same_outputs(double allowed)
     oxp_arena_free(&arena);
 }
 
-/* The check of most tests: outputs within float rounding, nothing else touched, the clone passes as a model. */
+/* The check of most tests: outputs within float rounding, nothing else touched, the clone passes
+ * as a model. */
 static inline void expect_sound(void)
 {
     expect_same_outputs(2e-6);

@@ -33,6 +33,8 @@ static struct {
 
 static int fsyncs;
 
+#pragma GCC visibility push(hidden) /* they are not for the test framework */
+
 static bool interrupted(void)
 {
     if (!fault.short_io || ++fault.interrupts % 2 == 0)
@@ -118,6 +120,8 @@ int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags
         return failing(fault.linkat);
     return (int)syscall(SYS_linkat, from_dir, from, to_dir, to, flags);
 }
+
+#pragma GCC visibility pop
 
 /* ---- a directory for each test ---- */
 
