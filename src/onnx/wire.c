@@ -347,7 +347,7 @@ static oxp_status check_string(walker *w, const ProtobufCFieldDescriptor *field,
         return refuse(w, w->fail, "E-STR-NUL", "%s: NUL at position %zu of %zu", field->name, good,
                       bytes);
     if (good < bytes)
-        return refuse(w, w->fail, "E-STR-UTF8", "%s: no UTF-8 at position %zu of %zu", field->name,
+        return refuse(w, w->fail, "E-STR-UTF8", "%s: not UTF-8 at position %zu of %zu", field->name,
                       good, bytes);
     if (bytes > OXP_WIRE_MAX_NAME && is_name(w, field))
         return refuse(w, OXP_ELIMIT, "E-LIMIT-NAME", "%s: %zu bytes, a name has at most %d",

@@ -13,7 +13,7 @@ OXP_UNARY_F64(tanh_f64, tanh(v))
 OXP_UNARY_F32(leaky_relu_f32, v < 0.0f ? a * v : v)
 OXP_UNARY_F64(leaky_relu_f64, v < 0.0 ? a * v : v)
 OXP_UNARY_F32(elu_f32, v < 0.0f ? a * oxp_expm1f(v) : v)
-OXP_UNARY_F64(elu_f64, v < 0.0 ? a *expm1(v) : v)
+OXP_UNARY_F64(elu_f64, v < 0.0 ? a * expm1(v) : v)
 OXP_UNARY_F32(selu_f32, b *(v < 0.0f ? a * oxp_expm1f(v) : v))
 OXP_UNARY_F64(selu_f64, b *(v < 0.0 ? a * expm1(v) : v))
 
@@ -55,8 +55,8 @@ OXP_UNARY_F64(mish_f64, v *tanh(log1p(exp(-fabs(v))) + fmax(v, 0.0)))
 
 OXP_UNARY_F32(thresholded_relu_f32, v > a ? v : v != v ? v : 0.0f)
 OXP_UNARY_F64(thresholded_relu_f64, v > a ? v : v != v ? v : 0.0)
-OXP_UNARY_F32(shrink_f32, v < -a ? v + b : v > a ? v - b : v != v ? v : 0.0f)
-OXP_UNARY_F64(shrink_f64, v < -a ? v + b : v > a ? v - b : v != v ? v : 0.0)
+OXP_UNARY_F32(shrink_f32, v<-a ? v + b : v> a ? v - b : v != v ? v : 0.0f)
+OXP_UNARY_F64(shrink_f64, v<-a ? v + b : v> a ? v - b : v != v ? v : 0.0)
 OXP_UNARY_F32(swish_f32, v *oxp_sigmoidf(a *v))
 OXP_UNARY_F64(swish_f64, v *(1.0 / (1.0 + exp(-a * v))))
 
@@ -116,11 +116,12 @@ static oxp_status prepare(oxp_node *n)
     return oxp_unary_prepare(n, functions, sizeof functions / sizeof *functions);
 }
 
-#define ACTIVATION(name, type, since, ...)                                                         \
+#define ACTIVATION(name, type, since, ...) \
     OXP_UNARY_OPERATOR(oxp_op_##name, "", type, since, prepare, __VA_ARGS__)
 
 ACTIVATION(relu_6, "Relu", 6, "X[2,3,4]", "X[3]:i8={-3,0,4}", "X[5]:f16", "X[3]:f64")
-ACTIVATION(sigmoid_6, "Sigmoid", 6, "X[2,3]", "X[4]={-100.0,-8.0,8.0,100.0}", "X[3]:f64", "X[3]:bf16")
+ACTIVATION(sigmoid_6, "Sigmoid", 6, "X[2,3]", "X[4]={-100.0,-8.0,8.0,100.0}", "X[3]:f64",
+           "X[3]:bf16")
 ACTIVATION(tanh_6, "Tanh", 6, "X[2,3]", "X[4]={-20.0,-0.7,0.6,5.0}", "X[3]:f64", "X[3]:f16")
 ACTIVATION(leaky_relu_6, "LeakyRelu", 6, "X[2,3]", "X[2,3]; alpha=0.2", "X[3]:f64")
 ACTIVATION(elu_6, "Elu", 6, "X[2,3]", "X[2,3]; alpha=2.0", "X[3]:f64")
@@ -134,8 +135,8 @@ ACTIVATION(softsign_1, "Softsign", 1, "X[2,3]", "X[3]:f64")
 ACTIVATION(mish_18, "Mish", 18, "X[2,3]", "X[3]={-30.0,1.0,30.0}", "X[3]:f64")
 ACTIVATION(thresholded_relu_10, "ThresholdedRelu", 10, "X[4]={-1.0,0.5,1.5,3.0}",
            "X[4]={-1.0,0.5,1.5,3.0}; alpha=2.0", "X[3]:f64")
-ACTIVATION(shrink_9, "Shrink", 9, "X[4]={-2.0,-0.1,0.4,3.0}", "X[4]={-2.0,-0.1,0.4,3.0}; lambd=1.5 bias=1.5",
-           "X[3]:i32={-5,0,5}; bias=1.0")
+ACTIVATION(shrink_9, "Shrink", 9, "X[4]={-2.0,-0.1,0.4,3.0}",
+           "X[4]={-2.0,-0.1,0.4,3.0}; lambd=1.5 bias=1.5", "X[3]:i32={-5,0,5}; bias=1.0")
 ACTIVATION(swish_24, "Swish", 24, "X[2,3]", "X[2,3]; alpha=1.5", "X[3]:f64")
 OXP_UNARY_OPERATOR(oxp_op_ms_quick_gelu_1, "com.microsoft", "QuickGelu", 1, prepare, "X[2,3]",
                    "X[2,3]; alpha=1.0")

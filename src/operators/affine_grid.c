@@ -1,7 +1,9 @@
-/* affine_grid.c - AffineGrid: for each output pixel theta[n] * (x, y, 1) (or (x, y, z, 1)), the coordinates from -1 to 1
- * along each axis; what GridSample takes. https://onnx.ai/onnx/operators/onnx__AffineGrid.html
+/* affine_grid.c - AffineGrid: for each output pixel theta[n] * (x, y, 1) (or (x, y, z, 1)), the
+ * coordinates from -1 to 1 along each axis; what GridSample takes.
+ * https://onnx.ai/onnx/operators/onnx__AffineGrid.html
  *
- * theta [N, 2, 3] or [N, 3, 4]; size (N, C, H, W) or (N, C, D, H, W). FLOAT, FLOAT16 and BFLOAT16. */
+ * theta [N, 2, 3] or [N, 3, 4]; size (N, C, H, W) or (N, C, D, H, W). FLOAT, FLOAT16 and
+ * BFLOAT16. */
 #include <string.h>
 
 #include "operators/movement.h"
@@ -41,7 +43,8 @@ static oxp_status affine_grid_prepare(oxp_node *n)
     return oxp_output(n, 0, theta->dtype, s->spatial + 2, dims);
 }
 
-/* The normalised coordinate of entry i of `size`; a corner that is alone is the last one, as in ONNX Runtime. */
+/* The normalised coordinate of entry i of `size`; a corner that is alone is the last one, as in
+ * ONNX Runtime. */
 static double coordinate(const grid_state *s, int64_t i, int64_t size)
 {
     if (s->align_corners)

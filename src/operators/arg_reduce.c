@@ -30,36 +30,38 @@ static oxp_status prepare(oxp_node *n)
         if (d != axis || keep)
             dims[rank++] = d == axis ? 1 : x->dims[d];
     }
-    if (!oxp_dtype_is_float(x->dtype) && (!oxp_dtype_is_integer(x->dtype) || oxp_dtype_bits(x->dtype) < 8))
+    if (!oxp_dtype_is_float(x->dtype) &&
+        (!oxp_dtype_is_integer(x->dtype) || oxp_dtype_bits(x->dtype) < 8))
         return oxp_node_bad_dtype(n, 0);
     OXP_TRY(oxp_output(n, 0, OXP_INT64, rank, dims));
     if (state->length == 0 && state->outer * state->inner > 0)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "axis %d has no elements to choose from", axis);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "axis %d has no elements to choose from",
+                             axis);
     return OXP_OK;
 }
 
 /* Places along the axis are `inner` apart; neighbours in `inner` are taken in turn, so that memory is read in order. */
-#define ARG_LOOP(function, T)                                                                      \
-    static int64_t function(const T *x, size_t length, size_t step, bool least, bool last)         \
-    {                                                                                              \
-        size_t best = 0;                                                                           \
-        T value = x[0];                                                                            \
-        for (size_t k = 1; k < length && value == value; k++) {                                    \
-            T v = x[k * step];                                                                     \
-            bool better = (least ? v < value : v > value) || (last && v == value) || v != v;       \
-            if (better) {                                                                          \
-                best = k;                                                                          \
-                value = v;                                                                         \
-            }                                                                                      \
-        }                                                                                          \
-        return (int64_t)best;                                                                      \
-    }                                                                                              \
-    static void function##_all(const arg_state *s, const void *data, int64_t *y)                   \
-    {                                                                                              \
-        const T *x = data;                                                                         \
-        for (size_t o = 0; o < s->outer; o++, x += s->length * s->inner)                           \
-            for (size_t i = 0; i < s->inner; i++)                                                  \
-                *y++ = function(x + i, s->length, s->inner, s->least, s->last);                    \
+#define ARG_LOOP(function, T)                                                                \
+    static int64_t function(const T *x, size_t length, size_t step, bool least, bool last)   \
+    {                                                                                        \
+        size_t best = 0;                                                                     \
+        T value = x[0];                                                                      \
+        for (size_t k = 1; k < length && value == value; k++) {                              \
+            T v = x[k * step];                                                               \
+            bool better = (least ? v < value : v > value) || (last && v == value) || v != v; \
+            if (better) {                                                                    \
+                best = k;                                                                    \
+                value = v;                                                                   \
+            }                                                                                \
+        }                                                                                    \
+        return (int64_t)best;                                                                \
+    }                                                                                        \
+    static void function##_all(const arg_state *s, const void *data, int64_t *y)             \
+    {                                                                                        \
+        const T *x = data;                                                                   \
+        for (size_t o = 0; o < s->outer; o++, x += s->length * s->inner)                     \
+            for (size_t i = 0; i < s->inner; i++)                                            \
+                *y++ = function(x + i, s->length, s->inner, s->least, s->last);              \
     }
 ARG_LOOP(arg_f32, float)
 ARG_LOOP(arg_f64, double)
@@ -92,20 +94,21 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
-#define ARG(symbol, type_)                                                                         \
-    const oxp_operator symbol = {                                                                  \
-        .domain = "",                                                                              \
-        .type = type_,                                                                             \
-        .since = 1,                                                                                \
-        .min_in = 1,                                                                               \
-        .max_in = 1,                                                                               \
-        .min_out = 1,                                                                              \
-        .max_out = 1,                                                                              \
-        .prepare = prepare,                                                                        \
-        .forward = forward,                                                                        \
-        .examples = (const char *const[]){"X[2,3]", "X[2,3,4]; axis=1", "X[2,3,4]; axis=-1 keepdims=0", \
-                                          "X[4]={2.0,7.0,7.0,2.0}; select_last_index=1",           \
-                                          "X[2,5]:i8; axis=1", "X[2,5]:f16; axis=1", NULL},        \
+#define ARG(symbol, type_)                                                                      \
+    const oxp_operator symbol = {                                                               \
+        .domain = "",                                                                           \
+        .type = type_,                                                                          \
+        .since = 1,                                                                             \
+        .min_in = 1,                                                                            \
+        .max_in = 1,                                                                            \
+        .min_out = 1,                                                                           \
+        .max_out = 1,                                                                           \
+        .prepare = prepare,                                                                     \
+        .forward = forward,                                                                     \
+        .examples =                                                                             \
+            (const char *const[]){"X[2,3]", "X[2,3,4]; axis=1", "X[2,3,4]; axis=-1 keepdims=0", \
+                                  "X[4]={2.0,7.0,7.0,2.0}; select_last_index=1",                \
+                                  "X[2,5]:i8; axis=1", "X[2,5]:f16; axis=1", NULL},             \
     };
 ARG(oxp_op_arg_max_1, "ArgMax")
 ARG(oxp_op_arg_min_1, "ArgMin")

@@ -1,10 +1,12 @@
-/* attention.c - scaled dot product attention (Vaswani et al., "Attention is all you need", arXiv 1706.03762):
+/* attention.c - scaled dot product attention (Vaswani et al., "Attention is all you need", arXiv
+ * 1706.03762):
  *
  *   S = scale * Q K^T   [queries, keys]   for each head of each batch entry
  *   P = softmax over the keys of (softcap * tanh(S / softcap) + bias)
  *   Y = P V             [queries, value_size]
  *
- * Grouped queries (arXiv 2305.13245): kv_heads may be fewer than heads. The scores of one head are held at a time. */
+ * Grouped queries (arXiv 2305.13245): kv_heads may be fewer than heads. The scores of one head are
+ * held at a time. */
 #include "operators/attention.h"
 
 #include <math.h>

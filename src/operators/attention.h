@@ -4,7 +4,8 @@
 
 #include "operators/movement.h"
 
-/* Rows of heads of batch entries: data[b * batch + h * head + r * row] starts a row, which is contiguous. */
+/* Rows of heads of batch entries: data[b * batch + h * head + r * row] starts a row, which is
+ * contiguous. */
 typedef struct oxp_heads {
     const float *data;
     int64_t batch, head, row;
@@ -53,12 +54,14 @@ oxp_heads oxp_heads_planar(const float *data, int64_t heads, int64_t rows, int64
 /* [batch, rows, heads * size] in C order. */
 oxp_heads oxp_heads_packed(const float *data, int64_t heads, int64_t rows, int64_t size);
 
-/* A key or value cache: to[batch, heads, past + rows, size] = past[batch, heads, past, size], then the new rows, whose
- * strides (in elements) are those of `from`. Elements of `element` bytes; past_data may be NULL when past is 0. */
+/* A key or value cache: to[batch, heads, past + rows, size] = past[batch, heads, past, size], then
+ * the new rows, whose strides (in elements) are those of `from`. Elements of `element` bytes;
+ * past_data may be NULL when past is 0. */
 void oxp_attention_join(void *to, size_t element, const int64_t dims[4], const void *past_data,
                         int64_t past, const void *new_data, const oxp_heads *from);
 
-/* The steps of a mask whose shape broadcasts to [batch, heads, queries, >= its last dimension]; E-BROADCAST. */
+/* The steps of a mask whose shape broadcasts to [batch, heads, queries, >= its last dimension];
+ * E-BROADCAST. */
 oxp_status oxp_attention_bias_shape(oxp_node *n, const oxp_tensor *mask, const oxp_attention *a,
                                     oxp_attention_bias *bias);
 

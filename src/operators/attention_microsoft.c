@@ -1,10 +1,10 @@
-/* attention_microsoft.c - com.microsoft Attention and MultiHeadAttention: self attention with its projection
- * (Q, K, V = X W + b), and attention over Q, K, V projected outside, with key masks, biases and a key and value cache.
+/* attention_microsoft.c - com.microsoft Attention: self attention with its projection, Q, K, V =
+ * X W + b, with a key mask, a bias of the scores and a key and value cache.
  * https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
  *
- * Masked keys get mask_filter_value; key masks are [B] (lengths), [2B] (ends, then starts), [B, T] or [B, S, T]. All
- * arithmetic is in float. FLOAT and FLOAT16.
- * Not here: packed QKV and KV, shared cache buffers, rotation, beams, masks of 4 dimensions. */
+ * Masked keys get mask_filter_value; key masks are [B] (lengths), [2B] (ends, then starts), [B, T]
+ * or [B, S, T]. All arithmetic is in float. FLOAT and FLOAT16.
+ * Not here: shared cache buffers, rotation, masks of 4 dimensions. */
 #include <string.h>
 
 #include "kernels/gemm.h"

@@ -1,9 +1,10 @@
-/* attention_multi_head.c - com.microsoft MultiHeadAttention: attention over Q [B, S, H * D], K [B, T, H * D] and
- * V [B, T, H * Dv] (or K and V as [B, H, T, D]), with the bias of their projection.
+/* attention_multi_head.c - com.microsoft MultiHeadAttention: attention over Q [B, S, H * D], K [B,
+ * T, H * D] and V [B, T, H * Dv] (or K and V as [B, H, T, D]), with the bias of their projection.
  * https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
  *
- * The fourth output are the scores that the softmax takes: scaled, masked and biased. Masks and arithmetic as in attention_microsoft.c.
- * Not here: packed QKV and KV, shared cache buffers, beams. */
+ * The fourth output are the scores that the softmax takes: scaled, masked and biased. Masks and
+ * arithmetic as in attention_microsoft.c. Not here: packed QKV and KV, shared cache buffers,
+ * beams. */
 #include <string.h>
 
 #include "operators/attention_masks.h"

@@ -1,6 +1,6 @@
-/* attention_onnx.c - Attention of opset 23 to 25: Q, K, V as [B, H, S, D] or [B, S, H * D], a bool or float mask, a key and
- * value cache inside (past) or outside (nonpad_kv_seqlen, opset 24), windows (opset 25), softcap, grouped heads.
- * https://onnx.ai/onnx/operators/onnx__Attention.html
+/* attention_onnx.c - Attention of opset 23 to 25: Q, K, V as [B, H, S, D] or [B, S, H * D], a bool
+ * or float mask, a key and value cache inside (past) or outside (nonpad_kv_seqlen, opset 24),
+ * windows (opset 25), softcap, grouped heads. https://onnx.ai/onnx/operators/onnx__Attention.html
  *
  * All arithmetic is in float, whatever softmax_precision asks. FLOAT, FLOAT16 and BFLOAT16. */
 #include <math.h>
@@ -194,7 +194,8 @@ static oxp_heads view(const attention_state *s, const float *data, int64_t heads
                      : oxp_heads_planar(data, heads, rows, size);
 }
 
-/* The whole keys (or values): the input's where there is no past, else joined; and the present output. */
+/* The whole keys (or values): the input's where there is no past, else joined; and the present
+ * output. */
 static oxp_status gather_cache(oxp_node *n, const attention_state *s, int input, int past,
                                int output, int64_t size, oxp_heads *out)
 {

@@ -25,8 +25,9 @@ static oxp_status align_legacy(oxp_node *n, oxp_tensor *b)
     int axis = 0;
     OXP_TRY(oxp_node_axis(n, oxp_attr_int(n, "axis", 0), a->rank, false, &axis));
     if (axis + b->rank > a->rank) {
-        return oxp_node_fail(n, OXP_EFORMAT, "E-BROADCAST", "B of rank %d does not fit A of rank %d at axis %d",
-                             b->rank, a->rank, axis);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-BROADCAST",
+                             "B of rank %d does not fit A of rank %d at axis %d", b->rank, a->rank,
+                             axis);
     }
     for (; axis + b->rank < a->rank; b->rank++)
         b->dims[b->rank] = 1;
@@ -101,8 +102,8 @@ static void run_half(const oxp_binary *row, oxp_dtype dtype, const uint16_t *a, 
     }
 }
 
-void oxp_binary_apply(const oxp_binary *row, oxp_dtype dtype, const oxp_broadcast *plan, const void *a,
-                      const void *b, void *c)
+void oxp_binary_apply(const oxp_binary *row, oxp_dtype dtype, const oxp_broadcast *plan,
+                      const void *a, const void *b, void *c)
 {
     oxp_broadcast_cursor at = {0};
     const uint8_t *as = a, *bs = b;

@@ -17,38 +17,38 @@ typedef struct oxp_binary {
     oxp_dtype result; /* OXP_UNDEFINED: that of the inputs */
     oxp_binary_loop loops[OXP_DTYPE_COUNT];
     /* da += dc df/da, db += dc df/db, on operands of one shape; da or db may be NULL */
-    void (*df)(const float *a, const float *b, const float *c, const float *dc, float *da, float *db,
-               size_t count);
+    void (*df)(const float *a, const float *b, const float *c, const float *dc, float *da,
+               float *db, size_t count);
 } oxp_binary;
 
 /* A loop: `expression` is f of the elements a and b, both of type T, cast to R. */
-#define OXP_BINARY_LOOP(attribute, function, T, R, expression)                                     \
-    attribute static void function(const void *a_data, const void *b_data, void *c_data,           \
-                                   size_t count, bool a_moves, bool b_moves)                       \
-    {                                                                                              \
-        const T *as = a_data, *bs = b_data;                                                        \
-        R *cs = c_data;                                                                            \
-        if (a_moves && b_moves) {                                                                  \
-            OXP_LANES                                                                              \
-            for (size_t i = 0; i < count; i++) {                                                   \
-                T a = as[i], b = bs[i];                                                            \
-                cs[i] = (R)(expression);                                                           \
-            }                                                                                      \
-        } else if (a_moves) {                                                                      \
-            T b = bs[0];                                                                           \
-            OXP_LANES                                                                              \
-            for (size_t i = 0; i < count; i++) {                                                   \
-                T a = as[i];                                                                       \
-                cs[i] = (R)(expression);                                                           \
-            }                                                                                      \
-        } else {                                                                                   \
-            T a = as[0];                                                                           \
-            OXP_LANES                                                                              \
-            for (size_t i = 0; i < count; i++) {                                                   \
-                T b = bs[i];                                                                       \
-                cs[i] = (R)(expression);                                                           \
-            }                                                                                      \
-        }                                                                                          \
+#define OXP_BINARY_LOOP(attribute, function, T, R, expression)                           \
+    attribute static void function(const void *a_data, const void *b_data, void *c_data, \
+                                   size_t count, bool a_moves, bool b_moves)             \
+    {                                                                                    \
+        const T *as = a_data, *bs = b_data;                                              \
+        R *cs = c_data;                                                                  \
+        if (a_moves && b_moves) {                                                        \
+            OXP_LANES                                                                    \
+            for (size_t i = 0; i < count; i++) {                                         \
+                T a = as[i], b = bs[i];                                                  \
+                cs[i] = (R)(expression);                                                 \
+            }                                                                            \
+        } else if (a_moves) {                                                            \
+            T b = bs[0];                                                                 \
+            OXP_LANES                                                                    \
+            for (size_t i = 0; i < count; i++) {                                         \
+                T a = as[i];                                                             \
+                cs[i] = (R)(expression);                                                 \
+            }                                                                            \
+        } else {                                                                         \
+            T a = as[0];                                                                 \
+            OXP_LANES                                                                    \
+            for (size_t i = 0; i < count; i++) {                                         \
+                T b = bs[i];                                                             \
+                cs[i] = (R)(expression);                                                 \
+            }                                                                            \
+        }                                                                                \
     }
 
 /* Finds the node's type in the table, shapes the output (E-BROADCAST) and plans the walk. */
@@ -59,21 +59,21 @@ oxp_status oxp_binary_forward(oxp_node *n);
 /* Whether the row has a loop for this type, directly or through float. */
 bool oxp_binary_has(const oxp_binary *row, oxp_dtype dtype);
 /* c = f(a, b) over a plan with a and b as its inputs 0 and 1. */
-void oxp_binary_apply(const oxp_binary *row, oxp_dtype dtype, const oxp_broadcast *plan, const void *a,
-                      const void *b, void *c);
+void oxp_binary_apply(const oxp_binary *row, oxp_dtype dtype, const oxp_broadcast *plan,
+                      const void *a, const void *b, void *c);
 
-#define OXP_BINARY_OPERATOR(symbol, type_, since_, prepare_, ...)                                  \
-    const oxp_operator symbol = {                                                                  \
-        .domain = "",                                                                              \
-        .type = type_,                                                                             \
-        .since = since_,                                                                           \
-        .min_in = 2,                                                                               \
-        .max_in = 2,                                                                               \
-        .min_out = 1,                                                                              \
-        .max_out = 1,                                                                              \
-        .prepare = prepare_,                                                                       \
-        .forward = oxp_binary_forward,                                                             \
-        .examples = (const char *const[]){__VA_ARGS__, NULL},                                      \
+#define OXP_BINARY_OPERATOR(symbol, type_, since_, prepare_, ...) \
+    const oxp_operator symbol = {                                 \
+        .domain = "",                                             \
+        .type = type_,                                            \
+        .since = since_,                                          \
+        .min_in = 2,                                              \
+        .max_in = 2,                                              \
+        .min_out = 1,                                             \
+        .max_out = 1,                                             \
+        .prepare = prepare_,                                      \
+        .forward = oxp_binary_forward,                            \
+        .examples = (const char *const[]){__VA_ARGS__, NULL},     \
     };
 
 #endif

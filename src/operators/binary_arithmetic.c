@@ -31,34 +31,36 @@ OXP_BINARY_LOOP(OXP_WIDE, div_f64, double, double, a / b)
 
 OXP_BINARY_LOOP(OXP_HOT, prelu_f32, float, float, a < 0.0f ? a * b : a)
 OXP_BINARY_LOOP(OXP_WIDE, prelu_f64, double, double, a < 0.0 ? a * b : a)
-OXP_BINARY_LOOP(OXP_WIDE, prelu_i32, int32_t, uint32_t, a < 0 ? (uint32_t)a * (uint32_t)b : (uint32_t)a)
-OXP_BINARY_LOOP(OXP_WIDE, prelu_i64, int64_t, uint64_t, a < 0 ? (uint64_t)a * (uint64_t)b : (uint64_t)a)
+OXP_BINARY_LOOP(OXP_WIDE, prelu_i32, int32_t, uint32_t,
+                a < 0 ? (uint32_t)a * (uint32_t)b : (uint32_t)a)
+OXP_BINARY_LOOP(OXP_WIDE, prelu_i64, int64_t, uint64_t,
+                a < 0 ? (uint64_t)a * (uint64_t)b : (uint64_t)a)
 OXP_BINARY_LOOP(OXP_WIDE, prelu_u32, uint32_t, uint32_t, ((void)b, a))
 OXP_BINARY_LOOP(OXP_WIDE, prelu_u64, uint64_t, uint64_t, ((void)b, a))
 
 /* Quotients and remainders of the signed type T with unsigned twin U. */
-#define SIGNED_DIVISION(bits, T, U)                                                                \
-    static T quotient_i##bits(T a, T b)                                                            \
-    {                                                                                              \
-        if (b == 0)                                                                                \
-            return 0;                                                                              \
-        return b == -1 ? (T)(U)(0u - (U)a) : (T)(a / b);                                           \
-    }                                                                                              \
-    static T remainder_i##bits(T a, T b)                                                           \
-    {                                                                                              \
-        return b == 0 || b == -1 ? 0 : (T)(a % b);                                                 \
-    }                                                                                              \
-    static T floor_remainder_i##bits(T a, T b)                                                     \
-    {                                                                                              \
-        T r = remainder_i##bits(a, b);                                                             \
-        return r != 0 && (r < 0) != (b < 0) ? (T)(r + b) : r;                                      \
-    }                                                                                              \
-    OXP_BINARY_LOOP(, div_i##bits, T, T, quotient_i##bits(a, b))                                   \
-    OXP_BINARY_LOOP(, fmod_i##bits, T, T, remainder_i##bits(a, b))                                 \
+#define SIGNED_DIVISION(bits, T, U)                                \
+    static T quotient_i##bits(T a, T b)                            \
+    {                                                              \
+        if (b == 0)                                                \
+            return 0;                                              \
+        return b == -1 ? (T)(U)(0u - (U)a) : (T)(a / b);           \
+    }                                                              \
+    static T remainder_i##bits(T a, T b)                           \
+    {                                                              \
+        return b == 0 || b == -1 ? 0 : (T)(a % b);                 \
+    }                                                              \
+    static T floor_remainder_i##bits(T a, T b)                     \
+    {                                                              \
+        T r = remainder_i##bits(a, b);                             \
+        return r != 0 && (r < 0) != (b < 0) ? (T)(r + b) : r;      \
+    }                                                              \
+    OXP_BINARY_LOOP(, div_i##bits, T, T, quotient_i##bits(a, b))   \
+    OXP_BINARY_LOOP(, fmod_i##bits, T, T, remainder_i##bits(a, b)) \
     OXP_BINARY_LOOP(, mod_i##bits, T, T, floor_remainder_i##bits(a, b))
 
-#define UNSIGNED_DIVISION(bits, T)                                                                 \
-    OXP_BINARY_LOOP(, div_u##bits, T, T, b == 0 ? 0 : a / b)                                       \
+#define UNSIGNED_DIVISION(bits, T)                           \
+    OXP_BINARY_LOOP(, div_u##bits, T, T, b == 0 ? 0 : a / b) \
     OXP_BINARY_LOOP(, mod_u##bits, T, T, b == 0 ? 0 : a % b)
 
 SIGNED_DIVISION(8, int8_t, uint8_t)
@@ -85,20 +87,20 @@ OXP_BINARY_LOOP(, mod_f32, float, float, floor_remainder((double)a, (double)b))
 OXP_BINARY_LOOP(, mod_f64, double, double, floor_remainder(a, b))
 
 /* Loops that do not ask for the sign. */
-#define BY_WIDTH(name)                                                                             \
-    {                                                                                              \
-        [OXP_FLOAT] = name##_f32, [OXP_DOUBLE] = name##_f64, [OXP_INT8] = name##_8,                \
-        [OXP_UINT8] = name##_8, [OXP_INT16] = name##_16, [OXP_UINT16] = name##_16,                 \
-        [OXP_INT32] = name##_32, [OXP_UINT32] = name##_32, [OXP_INT64] = name##_64,                \
-        [OXP_UINT64] = name##_64                                                                   \
+#define BY_WIDTH(name)                                                              \
+    {                                                                               \
+        [OXP_FLOAT] = name##_f32, [OXP_DOUBLE] = name##_f64, [OXP_INT8] = name##_8, \
+        [OXP_UINT8] = name##_8, [OXP_INT16] = name##_16, [OXP_UINT16] = name##_16,  \
+        [OXP_INT32] = name##_32, [OXP_UINT32] = name##_32, [OXP_INT64] = name##_64, \
+        [OXP_UINT64] = name##_64                                                    \
     }
-#define BY_TYPE(name, unsigned_name)                                                               \
-    {                                                                                              \
-        [OXP_FLOAT] = name##_f32, [OXP_DOUBLE] = name##_f64, [OXP_INT8] = name##_i8,               \
-        [OXP_UINT8] = unsigned_name##_u8, [OXP_INT16] = name##_i16,                                \
-        [OXP_UINT16] = unsigned_name##_u16, [OXP_INT32] = name##_i32,                              \
-        [OXP_UINT32] = unsigned_name##_u32, [OXP_INT64] = name##_i64,                              \
-        [OXP_UINT64] = unsigned_name##_u64                                                         \
+#define BY_TYPE(name, unsigned_name)                                                 \
+    {                                                                                \
+        [OXP_FLOAT] = name##_f32, [OXP_DOUBLE] = name##_f64, [OXP_INT8] = name##_i8, \
+        [OXP_UINT8] = unsigned_name##_u8, [OXP_INT16] = name##_i16,                  \
+        [OXP_UINT16] = unsigned_name##_u16, [OXP_INT32] = name##_i32,                \
+        [OXP_UINT32] = unsigned_name##_u32, [OXP_INT64] = name##_i64,                \
+        [OXP_UINT64] = unsigned_name##_u64                                           \
     }
 
 static const oxp_binary functions[] = {
@@ -140,7 +142,8 @@ static oxp_status prepare_prelu(oxp_node *n)
     return oxp_binary_prepare_row(n, &prelu);
 }
 
-#define BINARY(name, type, since, ...) OXP_BINARY_OPERATOR(oxp_op_##name, type, since, prepare, __VA_ARGS__)
+#define BINARY(name, type, since, ...) \
+    OXP_BINARY_OPERATOR(oxp_op_##name, type, since, prepare, __VA_ARGS__)
 
 #define LEGACY "A[2,3,4,5] B[3,4]; broadcast=1 axis=1", "A[2,3] B[2,3]", "A[2,3] B[3]; broadcast=1"
 BINARY(add_1, "Add", 1, LEGACY)
@@ -149,18 +152,19 @@ BINARY(mul_1, "Mul", 1, LEGACY)
 BINARY(div_1, "Div", 1, LEGACY)
 BINARY(add_7, "Add", 7, "A[2,3,4] B[2,3,4]", "A[2,3,4] B[]", "A[2,3,4] B[3,1]", "A[3,1] B[1,4]",
        "A[4]:i8={127,-128,1,0} B[4]:i8={1,-1,2,0}", "A[2,3]:f16 B[3]:f16", "A[3]:i64 B[]:i64")
-BINARY(sub_7, "Sub", 7, "A[2,3,4] B[2,3,4]", "A[] B[2,3]", "A[2,3,4] B[1,3,1]", "A[2]:u8={0,5} B[2]:u8={1,3}",
-       "A[2,3]:bf16 B[3]:bf16", "A[3]:f64 B[3]:f64")
+BINARY(sub_7, "Sub", 7, "A[2,3,4] B[2,3,4]", "A[] B[2,3]", "A[2,3,4] B[1,3,1]",
+       "A[2]:u8={0,5} B[2]:u8={1,3}", "A[2,3]:bf16 B[3]:bf16", "A[3]:f64 B[3]:f64")
 BINARY(mul_7, "Mul", 7, "A[2,3,4] B[2,3,4]", "A[2,3,4,5] B[3,1,1]", "A[2,3,4,5] B[5]",
        "A[2]:u16={65535,3} B[2]:u16={65535,3}", "A[2,3]:f16 B[]:f16", "A[3]:i32 B[3]:i32")
 BINARY(div_7, "Div", 7, "A[2,3] B[2,3]={1.0,2.0,4.0,-1.0,0.5,3.0}", "A[2,3] B[]={3.0}",
        "A[4]:i32={7,-7,-2147483648,5} B[4]:i32={2,2,-1,0}", "A[3]:u8={200,7,1} B[3]:u8={3,0,2}",
        "A[2]:f64 B[2]:f64={3.0,0.25}")
-OXP_BINARY_OPERATOR(oxp_op_mod_10, "Mod", 10, prepare_mod, "A[4]:i32={-4,7,5,4} B[4]:i32={2,-3,8,0}",
+OXP_BINARY_OPERATOR(oxp_op_mod_10, "Mod", 10, prepare_mod,
+                    "A[4]:i32={-4,7,5,4} B[4]:i32={2,-3,8,0}",
                     "A[4]:i8={-128,7,5,-8} B[4]:i8={-1,3,8,5}; fmod=1",
                     "A[3]={-4.3,7.2,5.0} B[3]={2.1,-3.4,8.0}; fmod=1", "A[2,3]:u64 B[]:u64={2}")
-OXP_BINARY_OPERATOR(oxp_op_prelu_7, "PRelu", 7, prepare_prelu, "X[2,3,4] slope[2,3,4]", "X[2,3,4] slope[3,1]",
-                    "X[2,3] slope[1]", "X[3]:i32={-2,0,2} slope[]:i32={3}")
+OXP_BINARY_OPERATOR(oxp_op_prelu_7, "PRelu", 7, prepare_prelu, "X[2,3,4] slope[2,3,4]",
+                    "X[2,3,4] slope[3,1]", "X[2,3] slope[1]", "X[3]:i32={-2,0,2} slope[]:i32={3}")
 
 /* Before opset 7 a slope of rank 1 is one value, or one per channel (axis 1). */
 static oxp_status prepare_prelu_legacy(oxp_node *n)

@@ -70,7 +70,8 @@ static int64_t cut_to_int64(double v)
     return v >= 0x1p63 ? INT64_MAX : v < -0x1p63 ? INT64_MIN : (int64_t)v;
 }
 
-static void store_power(oxp_tensor *z, size_t k, const oxp_tensor *x, size_t i, const oxp_tensor *y, size_t j)
+static void store_power(oxp_tensor *z, size_t k, const oxp_tensor *x, size_t i, const oxp_tensor *y,
+                        size_t j)
 {
     if (oxp_dtype_is_float(z->dtype)) {
         double v = pow(oxp_tensor_real(x, i), oxp_tensor_real(y, j));
@@ -78,7 +79,8 @@ static void store_power(oxp_tensor *z, size_t k, const oxp_tensor *x, size_t i, 
         if (z->dtype == OXP_DOUBLE)
             ((double *)z->data)[k] = v;
         else
-            oxp_floats_store((uint8_t *)z->data + k * (oxp_dtype_bits(z->dtype) / 8), z->dtype, &narrow, 1);
+            oxp_floats_store((uint8_t *)z->data + k * (oxp_dtype_bits(z->dtype) / 8), z->dtype,
+                             &narrow, 1);
         return;
     }
     int64_t v;
@@ -87,7 +89,8 @@ static void store_power(oxp_tensor *z, size_t k, const oxp_tensor *x, size_t i, 
         if (z->dtype == OXP_INT32)
             v = v > INT32_MAX ? INT32_MAX : v < INT32_MIN ? INT32_MIN : v;
     } else {
-        v = integer_power(oxp_tensor_int(x, i), oxp_tensor_int(y, j), oxp_integer_is_unsigned(y->dtype));
+        v = integer_power(oxp_tensor_int(x, i), oxp_tensor_int(y, j),
+                          oxp_integer_is_unsigned(y->dtype));
     }
     oxp_integer_store(z->data, z->dtype, k, v);
 }
@@ -137,21 +140,23 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
-#define POW(symbol, since_, ...)                                                                   \
-    const oxp_operator symbol = {                                                                  \
-        .domain = "",                                                                              \
-        .type = "Pow",                                                                             \
-        .since = since_,                                                                           \
-        .min_in = 2,                                                                               \
-        .max_in = 2,                                                                               \
-        .min_out = 1,                                                                              \
-        .max_out = 1,                                                                              \
-        .prepare = prepare,                                                                        \
-        .forward = forward,                                                                        \
-        .examples = (const char *const[]){__VA_ARGS__, NULL},                                      \
+#define POW(symbol, since_, ...)                              \
+    const oxp_operator symbol = {                             \
+        .domain = "",                                         \
+        .type = "Pow",                                        \
+        .since = since_,                                      \
+        .min_in = 2,                                          \
+        .max_in = 2,                                          \
+        .min_out = 1,                                         \
+        .max_out = 1,                                         \
+        .prepare = prepare,                                   \
+        .forward = forward,                                   \
+        .examples = (const char *const[]){__VA_ARGS__, NULL}, \
     };
 
-POW(oxp_op_pow_1, 1, "X[2,3]={1.0,2.0,0.5,3.0,4.0,0.25} Y[2,3]", "X[2,3] Y[3]={1.0,2.0,3.0}; broadcast=1")
-POW(oxp_op_pow_7, 7, "X[2,3]={1.0,2.0,0.5,3.0,4.0,0.25} Y[3]", "X[2,3] Y[]={2.0}", "X[2,3]:f16 Y[]:f16={3.0}",
-    "X[3]:i32={2,-3,7} Y[3]:i32={5,3,0}", "X[3]={1.0,2.0,3.0} Y[3]:i64={4,5,6}", "X[2]:f64={2.0,9.0} Y[]:f64={0.5}",
+POW(oxp_op_pow_1, 1, "X[2,3]={1.0,2.0,0.5,3.0,4.0,0.25} Y[2,3]",
+    "X[2,3] Y[3]={1.0,2.0,3.0}; broadcast=1")
+POW(oxp_op_pow_7, 7, "X[2,3]={1.0,2.0,0.5,3.0,4.0,0.25} Y[3]", "X[2,3] Y[]={2.0}",
+    "X[2,3]:f16 Y[]:f16={3.0}", "X[3]:i32={2,-3,7} Y[3]:i32={5,3,0}",
+    "X[3]={1.0,2.0,3.0} Y[3]:i64={4,5,6}", "X[2]:f64={2.0,9.0} Y[]:f64={0.5}",
     "X[3]:i64={1,2,3} Y[3]={0.5,1.5,2.0}")

@@ -7,10 +7,10 @@
 #include "operators/binary.h"
 #include "operators/cast_integer.h"
 
-#define BY_WIDTH(name, expression)                                                                 \
-    OXP_BINARY_LOOP(OXP_WIDE, name##_8, uint8_t, uint8_t, expression)                              \
-    OXP_BINARY_LOOP(OXP_WIDE, name##_16, uint16_t, uint16_t, expression)                           \
-    OXP_BINARY_LOOP(OXP_WIDE, name##_32, uint32_t, uint32_t, expression)                           \
+#define BY_WIDTH(name, expression)                                       \
+    OXP_BINARY_LOOP(OXP_WIDE, name##_8, uint8_t, uint8_t, expression)    \
+    OXP_BINARY_LOOP(OXP_WIDE, name##_16, uint16_t, uint16_t, expression) \
+    OXP_BINARY_LOOP(OXP_WIDE, name##_32, uint32_t, uint32_t, expression) \
     OXP_BINARY_LOOP(OXP_WIDE, name##_64, uint64_t, uint64_t, expression)
 
 BY_WIDTH(and, a &b)
@@ -18,13 +18,13 @@ BY_WIDTH(or, a | b)
 BY_WIDTH(xor, a ^ b)
 
 /* An amount read as unsigned: a negative one is larger than any width. */
-#define SHIFT_LEFT(bits)                                                                           \
-    OXP_BINARY_LOOP(OXP_WIDE, left_##bits, uint##bits##_t, uint##bits##_t,                         \
+#define SHIFT_LEFT(bits)                                                   \
+    OXP_BINARY_LOOP(OXP_WIDE, left_##bits, uint##bits##_t, uint##bits##_t, \
                     b < bits ? (uint64_t)a << (b & (bits - 1)) : 0)
-#define SHIFT_RIGHT(bits)                                                                          \
-    OXP_BINARY_LOOP(OXP_WIDE, right_u##bits, uint##bits##_t, uint##bits##_t,                       \
-                    b < bits ? a >> (b & (bits - 1)) : 0)                                          \
-    OXP_BINARY_LOOP(OXP_WIDE, right_i##bits, int##bits##_t, int##bits##_t,                         \
+#define SHIFT_RIGHT(bits)                                                    \
+    OXP_BINARY_LOOP(OXP_WIDE, right_u##bits, uint##bits##_t, uint##bits##_t, \
+                    b < bits ? a >> (b & (bits - 1)) : 0)                    \
+    OXP_BINARY_LOOP(OXP_WIDE, right_i##bits, int##bits##_t, int##bits##_t,   \
                     a >> ((uint##bits##_t)b < bits ? b : bits - 1))
 
 SHIFT_LEFT(8)
@@ -36,11 +36,11 @@ SHIFT_RIGHT(16)
 SHIFT_RIGHT(32)
 SHIFT_RIGHT(64)
 
-#define LOOPS(name)                                                                                \
-    {                                                                                              \
-        [OXP_INT8] = name##_8, [OXP_UINT8] = name##_8, [OXP_INT16] = name##_16,                    \
-        [OXP_UINT16] = name##_16, [OXP_INT32] = name##_32, [OXP_UINT32] = name##_32,               \
-        [OXP_INT64] = name##_64, [OXP_UINT64] = name##_64                                          \
+#define LOOPS(name)                                                                  \
+    {                                                                                \
+        [OXP_INT8] = name##_8, [OXP_UINT8] = name##_8, [OXP_INT16] = name##_16,      \
+        [OXP_UINT16] = name##_16, [OXP_INT32] = name##_32, [OXP_UINT32] = name##_32, \
+        [OXP_INT64] = name##_64, [OXP_UINT64] = name##_64                            \
     }
 
 static const oxp_binary operations[] = {
@@ -72,8 +72,8 @@ static oxp_status prepare_shift(oxp_node *n)
     return oxp_binary_prepare_row(n, direction == 0 ? &shift_left : &shift_right);
 }
 
-#define BITWISE(name, type)                                                                        \
-    OXP_BINARY_OPERATOR(oxp_op_bitwise_##name##_18, type, 18, prepare, "A[2,3]:i32 B[2,3]:i32",    \
+#define BITWISE(name, type)                                                                     \
+    OXP_BINARY_OPERATOR(oxp_op_bitwise_##name##_18, type, 18, prepare, "A[2,3]:i32 B[2,3]:i32", \
                         "A[2,3]:u8 B[3]:u8", "A[3]:i64={-1,5,-8} B[]:i64={6}")
 BITWISE(and, "BitwiseAnd")
 BITWISE(or, "BitwiseOr")

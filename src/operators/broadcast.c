@@ -102,9 +102,9 @@ oxp_status oxp_broadcast_fits(oxp_node *n, const oxp_tensor *t, int rank, const 
     if (fits)
         return OXP_OK;
     char wanted[OXP_SHAPE_TEXT_MAX], found[OXP_SHAPE_TEXT_MAX];
-    return oxp_node_fail(n, OXP_EFORMAT, "E-BROADCAST", "%s has shape %s, expected one that repeats to %s",
-                         what, oxp_shape_text(found, t->rank, t->dims),
-                         oxp_shape_text(wanted, rank, dims));
+    return oxp_node_fail(
+        n, OXP_EFORMAT, "E-BROADCAST", "%s has shape %s, expected one that repeats to %s", what,
+        oxp_shape_text(found, t->rank, t->dims), oxp_shape_text(wanted, rank, dims));
 }
 
 static void fill(uint8_t *to, const uint8_t *element, size_t size, size_t count)

@@ -52,8 +52,9 @@ static oxp_status prepare_cast(oxp_node *n)
 {
     int64_t to = oxp_attr_int(n, "to", 0);
     if (to <= OXP_UNDEFINED || to >= OXP_DTYPE_COUNT) {
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "to is %lld, expected a data type from 1 to %d",
-                             (long long)to, OXP_DTYPE_COUNT - 1);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
+                             "to is %lld, expected a data type from 1 to %d", (long long)to,
+                             OXP_DTYPE_COUNT - 1);
     }
     return prepare_to(n, (oxp_dtype)to);
 }
@@ -65,11 +66,11 @@ static oxp_status prepare_cast_like(oxp_node *n)
 
 /* ---- reading a block ---- */
 
-#define WIDEN(function, T, R)                                                                      \
-    OXP_WIDE static void function(const T *from, R *to, size_t count)                              \
-    {                                                                                              \
-        for (size_t i = 0; i < count; i++)                                                         \
-            to[i] = (R)from[i];                                                                    \
+#define WIDEN(function, T, R)                                         \
+    OXP_WIDE static void function(const T *from, R *to, size_t count) \
+    {                                                                 \
+        for (size_t i = 0; i < count; i++)                            \
+            to[i] = (R)from[i];                                       \
     }
 WIDEN(widen_float, float, double)
 WIDEN(widen_u8, uint8_t, int64_t)
@@ -152,12 +153,13 @@ static float round_to_odd(double v)
     return oxp_from_bits(bits | 1u);
 }
 
-static void store_small_floats(const cast_state *state, oxp_tensor *y, size_t start, const float *from,
-                               size_t count)
+static void store_small_floats(const cast_state *state, oxp_tensor *y, size_t start,
+                               const float *from, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        unsigned code = y->dtype == OXP_FLOAT8E8M0 ? oxp_e8m0_store(from[i], state->saturate, state->rounding)
-                                                   : oxp_float8_store(y->dtype, from[i], state->saturate);
+        unsigned code = y->dtype == OXP_FLOAT8E8M0
+                            ? oxp_e8m0_store(from[i], state->saturate, state->rounding)
+                            : oxp_float8_store(y->dtype, from[i], state->saturate);
         if (y->dtype == OXP_FLOAT4E2M1)
             store_bits(y, start + i, code);
         else
@@ -165,7 +167,8 @@ static void store_small_floats(const cast_state *state, oxp_tensor *y, size_t st
     }
 }
 
-static void store_floats(const cast_state *state, oxp_tensor *y, size_t start, const double *from, size_t count)
+static void store_floats(const cast_state *state, oxp_tensor *y, size_t start, const double *from,
+                         size_t count)
 {
     float block[OXP_BLOCK];
     if (y->dtype == OXP_DOUBLE) {
@@ -191,7 +194,8 @@ static void store_floats(const cast_state *state, oxp_tensor *y, size_t start, c
 static void cut(double *v, int64_t *to, size_t count, unsigned bits, bool is_unsigned)
 {
     double high = ldexp(1.0, (int)bits - (is_unsigned ? 0 : 1)), low = is_unsigned ? 0.0 : -high;
-    int64_t most = is_unsigned ? (int64_t)(UINT64_MAX >> (64 - bits)) : (int64_t)(UINT64_MAX >> (65 - bits));
+    int64_t most =
+        is_unsigned ? (int64_t)(UINT64_MAX >> (64 - bits)) : (int64_t)(UINT64_MAX >> (65 - bits));
     int64_t least = is_unsigned ? 0 : -most - 1;
     for (size_t i = 0; i < count; i++) {
         if (v[i] != v[i])
@@ -205,7 +209,8 @@ static void cut(double *v, int64_t *to, size_t count, unsigned bits, bool is_uns
     }
 }
 
-static void float_block(const cast_state *state, const oxp_tensor *x, oxp_tensor *y, size_t start, size_t count)
+static void float_block(const cast_state *state, const oxp_tensor *x, oxp_tensor *y, size_t start,
+                        size_t count)
 {
     double values[OXP_BLOCK];
     int64_t integers[OXP_BLOCK];
@@ -214,7 +219,8 @@ static void float_block(const cast_state *state, const oxp_tensor *x, oxp_tensor
         for (size_t i = 0; i < count; i++)
             ((uint8_t *)y->data)[start + i] = values[i] != 0.0;
     } else if (oxp_dtype_is_integer(y->dtype)) {
-        bool is_unsigned = oxp_integer_is_unsigned(y->dtype) || y->dtype == OXP_UINT4 || y->dtype == OXP_UINT2;
+        bool is_unsigned =
+            oxp_integer_is_unsigned(y->dtype) || y->dtype == OXP_UINT4 || y->dtype == OXP_UINT2;
         cut(values, integers, count, oxp_dtype_bits(y->dtype), is_unsigned);
         store_integers(y, start, integers, count);
     } else {
@@ -223,7 +229,8 @@ static void float_block(const cast_state *state, const oxp_tensor *x, oxp_tensor
 }
 
 /* FLOAT directly, so that 64-bit integers are rounded once; doubles hold all that fewer bits can tell apart. */
-static void integer_block(const cast_state *state, const oxp_tensor *x, oxp_tensor *y, size_t start, size_t count)
+static void integer_block(const cast_state *state, const oxp_tensor *x, oxp_tensor *y, size_t start,
+                          size_t count)
 {
     int64_t integers[OXP_BLOCK];
     double values[OXP_BLOCK];
@@ -277,11 +284,12 @@ const oxp_operator oxp_op_cast_6 = {
     .max_out = 1,
     .prepare = prepare_cast,
     .forward = forward,
-    .examples = (const char *const[]){"X[2,3]; to=1", "X[2,3]; to=10", "X[2,3]:f16; to=1", "X[2,3]; to=16",
-                                      "X[4]={-2.7,-0.5,1.9,300.0}; to=3", "X[3]={-1.0,0.0,0.5}; to=9",
-                                      "X[3]:i64={-1,255,256}; to=2", "X[3]:i64; to=1", "X[3]:bool; to=7",
-                                      "X[3]:f64; to=10", "X[5]; to=17", "X[5]; to=19", "X[5]:i32; to=22",
-                                      "X[3]:u64; to=11", NULL},
+    .examples =
+        (const char *const[]){"X[2,3]; to=1", "X[2,3]; to=10", "X[2,3]:f16; to=1", "X[2,3]; to=16",
+                              "X[4]={-2.7,-0.5,1.9,300.0}; to=3", "X[3]={-1.0,0.0,0.5}; to=9",
+                              "X[3]:i64={-1,255,256}; to=2", "X[3]:i64; to=1", "X[3]:bool; to=7",
+                              "X[3]:f64; to=10", "X[5]; to=17", "X[5]; to=19", "X[5]:i32; to=22",
+                              "X[3]:u64; to=11", NULL},
 };
 
 const oxp_operator oxp_op_cast_like_15 = {
@@ -294,5 +302,6 @@ const oxp_operator oxp_op_cast_like_15 = {
     .max_out = 1,
     .prepare = prepare_cast_like,
     .forward = forward,
-    .examples = (const char *const[]){"X[2,3] T[1]:f16", "X[2,3] T[1]:i32", "X[3]:i64 T[]", "X[3] T[]", NULL},
+    .examples = (const char *const[]){"X[2,3] T[1]:f16", "X[2,3] T[1]:i32", "X[3]:i64 T[]",
+                                      "X[3] T[]", NULL},
 };

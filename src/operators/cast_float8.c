@@ -9,7 +9,7 @@ typedef struct minifloat {
     unsigned sign;     /* its bit */
     unsigned largest;  /* magnitude code of the largest finite value */
     unsigned infinity; /* magnitude code, 0: none */
-    unsigned nan;      /* code, 0: none; with sign 0x80 itself in the formats without negative zero */
+    unsigned nan; /* code, 0: none; with sign 0x80 itself in the formats without negative zero */
 } minifloat;
 
 static const minifloat *format_of(oxp_dtype dtype)

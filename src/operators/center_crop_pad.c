@@ -1,6 +1,6 @@
-/* center_crop_pad.c - CenterCropPad: each axis cropped to, or padded with zeros to, the size that input 1 lists, the
- * middle staying in the middle; of an odd difference the larger half is at the end.
- * https://onnx.ai/onnx/operators/onnx__CenterCropPad.html */
+/* center_crop_pad.c - CenterCropPad: each axis cropped to, or padded with zeros to, the size that
+ * input 1 lists, the middle staying in the middle; of an odd difference the larger half is at the
+ * end. https://onnx.ai/onnx/operators/onnx__CenterCropPad.html */
 #include <string.h>
 
 #include "operators/movement.h"

@@ -84,7 +84,9 @@ static void clip_floats(oxp_node *n, const oxp_tensor *x, oxp_tensor *y)
 {
     const clip_state *state = n->state;
     const oxp_tensor *low_bound = bound(n, 1), *high_bound = bound(n, 2);
-    float largest = x->dtype == OXP_FLOAT16 ? 65504.0f : x->dtype == OXP_BFLOAT16 ? 0x1.fep127f : FLT_MAX;
+    float largest = x->dtype == OXP_FLOAT16    ? 65504.0f
+                    : x->dtype == OXP_BFLOAT16 ? 0x1.fep127f
+                                               : FLT_MAX;
     float low = state->from_attributes ? state->low : -largest;
     float high = state->from_attributes ? state->high : largest;
     size_t size = oxp_dtype_bits(x->dtype) / 8;
@@ -111,8 +113,12 @@ static void clip_doubles(oxp_node *n, const oxp_tensor *x, oxp_tensor *y)
     const oxp_tensor *low_bound = bound(n, 1), *high_bound = bound(n, 2);
     bool least = state->from_attributes && state->low > -FLT_MAX;
     bool largest = state->from_attributes && state->high < FLT_MAX;
-    double low = low_bound ? *(const double *)low_bound->data : least ? (double)state->low : -DBL_MAX;
-    double high = high_bound ? *(const double *)high_bound->data : largest ? (double)state->high : DBL_MAX;
+    double low = low_bound ? *(const double *)low_bound->data
+                 : least   ? (double)state->low
+                           : -DBL_MAX;
+    double high = high_bound ? *(const double *)high_bound->data
+                  : largest  ? (double)state->high
+                             : DBL_MAX;
     clip_f64(x->data, y->data, x->count, low, high);
 }
 
@@ -171,8 +177,8 @@ const oxp_operator oxp_op_clip_11 = {
     .optional = 1u << 1 | 1u << 2,
     .prepare = prepare_inputs,
     .forward = forward,
-    .examples = (const char *const[]){"X[2,3] min[]={-0.5} max[]={0.25}", "X[2,3] _ max[]={0.0}", "X[2,3]",
-                                      "X[4]:i8={-100,0,5,100} min[]:i8={-5} max[]:i8={7}",
+    .examples = (const char *const[]){"X[2,3] min[]={-0.5} max[]={0.25}", "X[2,3] _ max[]={0.0}",
+                                      "X[2,3]", "X[4]:i8={-100,0,5,100} min[]:i8={-5} max[]:i8={7}",
                                       "X[2]:u64={1,9} min[]:u64={3}", "X[3]:bf16 min[]:bf16={0.0}",
                                       "X[2] min[]={1.0} max[]={-1.0}", NULL},
 };

@@ -1,5 +1,6 @@
-/* col2im.c - Col2Im: [N, C * prod(block), L] summed into the image [N, C, image...], block l at its place of the sliding
- * window (strides, dilations, pads); the adjoint of im2col. https://onnx.ai/onnx/operators/onnx__Col2Im.html
+/* col2im.c - Col2Im: [N, C * prod(block), L] summed into the image [N, C, image...], block l at its
+ * place of the sliding window (strides, dilations, pads); the adjoint of im2col.
+ * https://onnx.ai/onnx/operators/onnx__Col2Im.html
  *
  * FLOAT, FLOAT16 and BFLOAT16, summed in double. */
 #include <string.h>

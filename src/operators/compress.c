@@ -1,6 +1,8 @@
-/* compress.c - Compress: the slices along `axis` (without one: the elements) whose condition is true.
+/* compress.c - Compress: the slices along `axis` (without one: the elements) whose condition is
+ * true.
  *
- * A condition shorter than the axis is false for the rest. https://onnx.ai/onnx/operators/onnx__Compress.html */
+ * A condition shorter than the axis is false for the rest.
+ * https://onnx.ai/onnx/operators/onnx__Compress.html */
 #include <string.h>
 
 #include "operators/movement.h"

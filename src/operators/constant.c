@@ -1,8 +1,8 @@
 /* constant.c - Constant: a tensor that stands in the node itself.
  *
- * Its output is a constant of the graph and the interpreter skips the node; the row makes it known, and runs it where it
- * is asked to. https://onnx.ai/onnx/operators/onnx__Constant.html
- * Not here: value_string, value_strings and sparse_value. */
+ * Its output is a constant of the graph and the interpreter skips the node; the row makes it known,
+ * and runs it where it is asked to. https://onnx.ai/onnx/operators/onnx__Constant.html Not here:
+ * value_string, value_strings and sparse_value. */
 #include <string.h>
 
 #include "operators/operator.h"

@@ -1,5 +1,6 @@
-/* constant_of_shape.c - ConstantOfShape: a tensor of the shape that the input lists, filled with one value (0.0f when the
- * attribute is absent). https://onnx.ai/onnx/operators/onnx__ConstantOfShape.html */
+/* constant_of_shape.c - ConstantOfShape: a tensor of the shape that the input lists, filled with
+ * one value (0.0f when the attribute is absent).
+ * https://onnx.ai/onnx/operators/onnx__ConstantOfShape.html */
 #include <string.h>
 
 #include "operators/movement.h"

@@ -1,19 +1,23 @@
-/* control_flow.h - what If, Loop and Scan share: their bodies, slices fed to them, and what is collected from step to step.
+/* control_flow.h - what If, Loop and Scan share: their bodies, slices fed to them, and what is
+ * collected from step to step.
  *
- * Tensors that a body sees own their memory: a body may hand an input on, and that must outlive the step. */
+ * Tensors that a body sees own their memory: a body may hand an input on, and that must outlive the
+ * step. */
 #ifndef OXP_OPERATORS_CONTROL_FLOW_H
 #define OXP_OPERATORS_CONTROL_FLOW_H
 
 #include "operators/movement.h"
 
-/* The number of the subgraph in attribute `name` (marks it as known); E-ATTR-VALUE when it is missing. */
+/* The number of the subgraph in attribute `name` (marks it as known); E-ATTR-VALUE when it is
+ * missing. */
 oxp_status oxp_body_find(oxp_node *n, const char *name, size_t *which);
 
 /* t[..., index, ...] along `axis`, without that dimension. */
 oxp_status oxp_body_slice(oxp_node *n, const oxp_tensor *t, int axis, int64_t index,
                           oxp_tensor *out);
 
-/* One BOOL or INT64 in a tensor of rank 0, or of rank 1 where the body declares its input `input` so. */
+/* One BOOL or INT64 in a tensor of rank 0, or of rank 1 where the body declares its input `input`
+ * so. */
 oxp_status oxp_body_scalar(oxp_node *n, size_t which, size_t input, oxp_dtype dtype, int64_t value,
                            oxp_tensor *out);
 /* The one BOOL of a tensor; `what` names it in the error. */
@@ -31,8 +35,9 @@ typedef struct oxp_collector {
 oxp_status oxp_collect(oxp_node *n, oxp_collector *c, const oxp_tensor *t);
 /* Appends `count` entries of zeros after at least one tensor. */
 oxp_status oxp_collect_zeros(oxp_node *n, oxp_collector *c, int64_t count);
-/* Makes output i: the entries along a new axis (negative: from the back), last first when `reverse`. When nothing was
- * collected the entry's shape is what the body declares for its output `body_output`, unknown dimensions 0. */
+/* Makes output i: the entries along a new axis (negative: from the back), last first when
+ * `reverse`. When nothing was collected the entry's shape is what the body declares for its output
+ * `body_output`, unknown dimensions 0. */
 oxp_status oxp_collector_finish(oxp_node *n, oxp_collector *c, int i, size_t which,
                                 size_t body_output, int64_t axis, bool reverse);
 /* Makes output i of shape [outer, steps / outer, ...]. */

@@ -39,21 +39,22 @@ static oxp_status prepare(oxp_node *n)
 }
 
 /* One line of `count` neighbouring columns: y is the running value, before or after x joins it. */
-#define ADVANCE(function, T)                                                                       \
-    OXP_WIDE static void function(const T *x, T *y, double *running, size_t count, bool product,   \
-                                  bool exclusive)                                                  \
-    {                                                                                              \
-        OXP_LANES                                                                                  \
-        for (size_t i = 0; i < count; i++) {                                                       \
-            double v = (double)x[i], before = running[i];                                          \
-            running[i] = product ? before * v : before + v;                                        \
-            y[i] = (T)(exclusive ? before : running[i]);                                           \
-        }                                                                                          \
+#define ADVANCE(function, T)                                                                     \
+    OXP_WIDE static void function(const T *x, T *y, double *running, size_t count, bool product, \
+                                  bool exclusive)                                                \
+    {                                                                                            \
+        OXP_LANES                                                                                \
+        for (size_t i = 0; i < count; i++) {                                                     \
+            double v = (double)x[i], before = running[i];                                        \
+            running[i] = product ? before * v : before + v;                                      \
+            y[i] = (T)(exclusive ? before : running[i]);                                         \
+        }                                                                                        \
     }
 ADVANCE(advance_f32, float)
 ADVANCE(advance_f64, double)
 
-static void run_reals(const cumulative_state *s, bool is_double, const void *x, void *y, size_t first, size_t count)
+static void run_reals(const cumulative_state *s, bool is_double, const void *x, void *y,
+                      size_t first, size_t count)
 {
     double running[COLUMNS];
     for (size_t i = 0; i < count; i++)
@@ -61,13 +62,16 @@ static void run_reals(const cumulative_state *s, bool is_double, const void *x, 
     for (size_t k = 0; k < s->length; k++) {
         size_t at = first + (s->reverse ? s->length - 1 - k : k) * s->inner;
         if (is_double)
-            advance_f64((const double *)x + at, (double *)y + at, running, count, s->product, s->exclusive);
+            advance_f64((const double *)x + at, (double *)y + at, running, count, s->product,
+                        s->exclusive);
         else
-            advance_f32((const float *)x + at, (float *)y + at, running, count, s->product, s->exclusive);
+            advance_f32((const float *)x + at, (float *)y + at, running, count, s->product,
+                        s->exclusive);
     }
 }
 
-static void run_integers(const cumulative_state *s, const oxp_tensor *x, oxp_tensor *y, size_t first, size_t count)
+static void run_integers(const cumulative_state *s, const oxp_tensor *x, oxp_tensor *y,
+                         size_t first, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         uint64_t running = s->product ? 1 : 0;
@@ -97,7 +101,8 @@ static oxp_status forward(oxp_node *n)
     }
     for (size_t o = 0; o < s->outer; o++)
         for (size_t i = 0; i < s->inner; i += COLUMNS) {
-            size_t first = o * s->length * s->inner + i, count = s->inner - i < COLUMNS ? s->inner - i : COLUMNS;
+            size_t first = o * s->length * s->inner + i,
+                   count = s->inner - i < COLUMNS ? s->inner - i : COLUMNS;
             if (is_real)
                 run_reals(s, is_double, from, to, first, count);
             else
@@ -108,22 +113,23 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
-#define CUMULATIVE(symbol, type_, since_)                                                          \
-    const oxp_operator symbol = {                                                                  \
-        .domain = "",                                                                              \
-        .type = type_,                                                                             \
-        .since = since_,                                                                           \
-        .min_in = 2,                                                                               \
-        .max_in = 2,                                                                               \
-        .min_out = 1,                                                                              \
-        .max_out = 1,                                                                              \
-        .values = 1u << 1,                                                                         \
-        .prepare = prepare,                                                                        \
-        .forward = forward,                                                                        \
-        .examples = (const char *const[]){"X[5] axis[]:i64={0}", "X[2,3,4] axis[]:i32={1}; reverse=1", \
-                                          "X[2,3] axis[]:i64={-1}; exclusive=1",                   \
-                                          "X[2,3]:f64 axis[]:i32={0}; exclusive=1 reverse=1",      \
-                                          "X[2,3]:i32 axis[]:i32={1}", "X[4]:f16 axis[]:i32={0}", NULL}, \
+#define CUMULATIVE(symbol, type_, since_)                                                        \
+    const oxp_operator symbol = {                                                                \
+        .domain = "",                                                                            \
+        .type = type_,                                                                           \
+        .since = since_,                                                                         \
+        .min_in = 2,                                                                             \
+        .max_in = 2,                                                                             \
+        .min_out = 1,                                                                            \
+        .max_out = 1,                                                                            \
+        .values = 1u << 1,                                                                       \
+        .prepare = prepare,                                                                      \
+        .forward = forward,                                                                      \
+        .examples =                                                                              \
+            (const char *const[]){"X[5] axis[]:i64={0}", "X[2,3,4] axis[]:i32={1}; reverse=1",   \
+                                  "X[2,3] axis[]:i64={-1}; exclusive=1",                         \
+                                  "X[2,3]:f64 axis[]:i32={0}; exclusive=1 reverse=1",            \
+                                  "X[2,3]:i32 axis[]:i32={1}", "X[4]:f16 axis[]:i32={0}", NULL}, \
     };
 CUMULATIVE(oxp_op_cum_sum_11, "CumSum", 11)
 CUMULATIVE(oxp_op_cum_prod_26, "CumProd", 26)

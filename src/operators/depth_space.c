@@ -1,7 +1,9 @@
-/* depth_space.c - DepthToSpace and SpaceToDepth: blocks of b x b pixels from and to channels of an NCHW tensor.
+/* depth_space.c - DepthToSpace and SpaceToDepth: blocks of b x b pixels from and to channels of an
+ * NCHW tensor.
  *
- * DepthToSpace reads the channels as [b, b, C] (DCR) or [C, b, b] (CRD, opset 11: pixel shuffle); SpaceToDepth is the way
- * back, with CRD since opset 28. https://onnx.ai/onnx/operators/onnx__DepthToSpace.html */
+ * DepthToSpace reads the channels as [b, b, C] (DCR) or [C, b, b] (CRD, opset 11: pixel shuffle);
+ * SpaceToDepth is the way back, with CRD since opset 28.
+ * https://onnx.ai/onnx/operators/onnx__DepthToSpace.html */
 #include "operators/movement.h"
 
 typedef struct block_state {
@@ -65,7 +67,8 @@ static oxp_status space_to_depth_prepare(oxp_node *n)
     return oxp_output(n, 0, n->in[0]->dtype, 4, dims);
 }
 
-/* Copies between space [N, C, H*b, W*b] and depth [N, b*b*C, H, W], in the order of whichever is written. */
+/* Copies between space [N, C, H*b, W*b] and depth [N, b*b*C, H, W], in the order of whichever is
+ * written. */
 static void move_blocks(const oxp_node *n, const oxp_tensor *space, const oxp_tensor *depth,
                         bool to_space, size_t element)
 {

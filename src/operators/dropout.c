@@ -39,8 +39,8 @@ static oxp_status scalar(oxp_node *n, int i, double otherwise, double *value)
     if (t->dtype != OXP_BOOL && !oxp_dtype_is_float(t->dtype))
         return oxp_node_bad_dtype(n, i);
     if (t->count != 1) {
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input %d must be a scalar, found %zu values", i,
-                             t->count);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE",
+                             "input %d must be a scalar, found %zu values", i, t->count);
     }
     *value = oxp_tensor_real(t, 0);
     return OXP_OK;
@@ -54,7 +54,8 @@ static oxp_status prepare_12(oxp_node *n)
     OXP_TRY(scalar(n, 2, 0.0, &training));
     if (training != 0.0 && ratio != 0.0) {
         return oxp_node_fail(n, OXP_EUNSUPPORTED, "E-ATTR-VALUE",
-                             "training_mode is true with ratio %g, expected inference or ratio 0", ratio);
+                             "training_mode is true with ratio %g, expected inference or ratio 0",
+                             ratio);
     }
     return prepare_outputs(n, OXP_BOOL);
 }
@@ -79,23 +80,23 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
-#define DROPOUT(symbol, since_, inputs, prepare_, ...)                                             \
-    const oxp_operator symbol = {                                                                  \
-        .domain = "",                                                                              \
-        .type = "Dropout",                                                                         \
-        .since = since_,                                                                           \
-        .min_in = 1,                                                                               \
-        .max_in = inputs,                                                                          \
-        .min_out = 1,                                                                              \
-        .max_out = 2,                                                                              \
-        .optional = inputs == 3 ? 1u << 1 | 1u << 2 : 0,                                           \
-        .values = inputs == 3 ? 1u << 1 | 1u << 2 : 0,                                             \
-        .prepare = prepare_,                                                                       \
-        .forward = forward,                                                                        \
-        .examples = (const char *const[]){__VA_ARGS__, NULL},                                      \
+#define DROPOUT(symbol, since_, inputs, prepare_, ...)        \
+    const oxp_operator symbol = {                             \
+        .domain = "",                                         \
+        .type = "Dropout",                                    \
+        .since = since_,                                      \
+        .min_in = 1,                                          \
+        .max_in = inputs,                                     \
+        .min_out = 1,                                         \
+        .max_out = 2,                                         \
+        .optional = inputs == 3 ? 1u << 1 | 1u << 2 : 0,      \
+        .values = inputs == 3 ? 1u << 1 | 1u << 2 : 0,        \
+        .prepare = prepare_,                                  \
+        .forward = forward,                                   \
+        .examples = (const char *const[]){__VA_ARGS__, NULL}, \
     };
 
 DROPOUT(oxp_op_dropout_6, 6, 1, prepare_7, "X[2,3]", "X[2,3]; ratio=0.3")
 DROPOUT(oxp_op_dropout_10, 10, 1, prepare_10, "X[2,3]", "X[2,3]; ratio=0.3")
-DROPOUT(oxp_op_dropout_12, 12, 3, prepare_12, "X[2,3]", "X[2,3] ratio[]={0.5}", "X[2,3] ratio[]={0.0} T[]:bool={1}",
-        "X[2,3]:f16 _ T[]:bool={0}")
+DROPOUT(oxp_op_dropout_12, 12, 3, prepare_12, "X[2,3]", "X[2,3] ratio[]={0.5}",
+        "X[2,3] ratio[]={0.0} T[]:bool={1}", "X[2,3]:f16 _ T[]:bool={0}")

@@ -76,5 +76,6 @@ const oxp_operator oxp_op_dynamic_quantize_linear_11 = {
     .max_out = 3,
     .prepare = prepare,
     .forward = forward,
-    .examples = (const char *const[]){"X[2,3]", "X[5,7]", "X[3]={0.0,0.0,0.0}", "X[3]={1.0,2.0,5.0}", NULL},
+    .examples =
+        (const char *const[]){"X[2,3]", "X[5,7]", "X[3]={0.0,0.0,0.0}", "X[3]={1.0,2.0,5.0}", NULL},
 };

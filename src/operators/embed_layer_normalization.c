@@ -1,8 +1,9 @@
-/* embed_layer_normalization.c - com.microsoft EmbedLayerNormalization: e = word[id] + position[place] (+ segment[seg]), then
- * y = gamma * (e - mean) / sqrt(variance + epsilon) + beta over the hidden dimension.
+/* embed_layer_normalization.c - com.microsoft EmbedLayerNormalization: e = word[id] +
+ * position[place] (+ segment[seg]), then y = gamma * (e - mean) / sqrt(variance + epsilon) + beta
+ * over the hidden dimension.
  *
- * Outputs: y [B, S, H]; INT32 [B], how many entries of each mask row are 1 (0 without a mask); e [B, S, H].
- * https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md */
+ * Outputs: y [B, S, H]; INT32 [B], how many entries of each mask row are 1 (0 without a mask); e
+ * [B, S, H]. https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md */
 #include <math.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* expand.c - Expand: the input broadcast against the shape that input 1 lists (both may have dimensions of 1).
- * https://onnx.ai/onnx/operators/onnx__Expand.html */
+/* expand.c - Expand: the input broadcast against the shape that input 1 lists (both may have
+ * dimensions of 1). https://onnx.ai/onnx/operators/onnx__Expand.html */
 #include <string.h>
 
 #include "operators/movement.h"

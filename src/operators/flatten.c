@@ -1,5 +1,6 @@
 /* flatten.c - Flatten: [d0*..*d(axis-1), d(axis)*..*d(r-1)]; the input's memory.
- * https://onnx.ai/onnx/operators/onnx__Flatten.html (negative axes, since opset 11, are taken in every version). */
+ * https://onnx.ai/onnx/operators/onnx__Flatten.html (negative axes, since opset 11, are taken in
+ * every version). */
 #include "operators/movement.h"
 
 static oxp_status flatten_prepare(oxp_node *n)

@@ -1,7 +1,8 @@
-/* gather.c - Gather: y[p..., i..., s...] = x[p..., indices[i...], s...] along `axis`; an embedding lookup when axis is 0.
- * https://onnx.ai/onnx/operators/onnx__Gather.html
+/* gather.c - Gather: y[p..., i..., s...] = x[p..., indices[i...], s...] along `axis`; an embedding
+ * lookup when axis is 0. https://onnx.ai/onnx/operators/onnx__Gather.html
  *
- * Indices below 0 count from the back. Packed types work where what lies behind the axis is whole bytes. */
+ * Indices below 0 count from the back. Packed types work where what lies behind the axis is whole
+ * bytes. */
 #include <string.h>
 
 #include "operators/movement.h"

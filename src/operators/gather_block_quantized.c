@@ -1,10 +1,10 @@
-/* gather_block_quantized.c - com.microsoft GatherBlockQuantized: rows of a table quantised in blocks along quantize_axis,
- * y = (q - zero_point) * scale, scale and zero_point those of the element's block.
- * https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
+/* gather_block_quantized.c - com.microsoft GatherBlockQuantized: rows of a table quantised in
+ * blocks along quantize_axis, y = (q - zero_point) * scale, scale and zero_point those of the
+ * element's block. https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
  *
- * The table is INT4 or UINT4 (default zero point 0), or UINT8 holding `bits` = 2, 4 or 8 bits a value, packed along the
- * last dimension from the low end (default zero point 2^(bits-1)). An index out of range is an error here.
- * Not here: FP8 and FP4 tables. */
+ * The table is INT4 or UINT4 (default zero point 0), or UINT8 holding `bits` = 2, 4 or 8 bits a
+ * value, packed along the last dimension from the low end (default zero point 2^(bits-1)). An index
+ * out of range is an error here. Not here: FP8 and FP4 tables. */
 #include "operators/movement.h"
 
 enum { DATA, INDICES, SCALES, ZERO_POINTS };

@@ -1,5 +1,5 @@
-/* gather_elements.c - GatherElements: y[i,j,k] = x[i,indices[i,j,k],k] (axis 1); y has the shape of the indices.
- * https://onnx.ai/onnx/operators/onnx__GatherElements.html */
+/* gather_elements.c - GatherElements: y[i,j,k] = x[i,indices[i,j,k],k] (axis 1); y has the shape of
+ * the indices. https://onnx.ai/onnx/operators/onnx__GatherElements.html */
 #include <string.h>
 
 #include "operators/scatter_elements.h"

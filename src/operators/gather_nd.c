@@ -1,5 +1,6 @@
-/* gather_nd.c - GatherND: y[b..., i..., s...] = x[b..., indices[b..., i..., :]..., s...], b the batch_dims shared dimensions.
- * https://onnx.ai/onnx/operators/onnx__GatherND.html (batch_dims since opset 12) */
+/* gather_nd.c - GatherND: y[b..., i..., s...] = x[b..., indices[b..., i..., :]..., s...], b the
+ * batch_dims shared dimensions. https://onnx.ai/onnx/operators/onnx__GatherND.html (batch_dims
+ * since opset 12) */
 #include "operators/gather_nd.h"
 
 #include <string.h>

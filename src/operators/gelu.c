@@ -42,9 +42,9 @@ static oxp_status check_bias(oxp_node *n)
     if (bias->rank == 1 && bias->dims[0] == last)
         return OXP_OK;
     char a[OXP_SHAPE_TEXT_MAX], b[OXP_SHAPE_TEXT_MAX];
-    return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "bias has shape %s, expected the last axis of %s",
-                         oxp_shape_text(a, bias->rank, bias->dims),
-                         oxp_shape_text(b, x->rank, x->dims));
+    return oxp_node_fail(
+        n, OXP_EFORMAT, "E-SHAPE", "bias has shape %s, expected the last axis of %s",
+        oxp_shape_text(a, bias->rank, bias->dims), oxp_shape_text(b, x->rank, x->dims));
 }
 
 static oxp_status prepare_bias_gelu(oxp_node *n)
@@ -93,9 +93,10 @@ static oxp_status forward_fast_gelu(oxp_node *n)
     return has_bias(n) ? forward_with_bias(n, &approximate) : oxp_unary_forward(n);
 }
 
-OXP_UNARY_OPERATOR(oxp_op_gelu_20, "", "Gelu", 20, prepare_gelu, "X[2,5]", "X[4]={-7.0,-1.0,1.0,7.0}",
-                   "X[2,5]; approximate='tanh'", "X[3]:f16", "X[3]:f64")
-OXP_UNARY_OPERATOR(oxp_op_ms_gelu_1, "com.microsoft", "Gelu", 1, prepare_exact, "X[2,5]", "X[3]:f64")
+OXP_UNARY_OPERATOR(oxp_op_gelu_20, "", "Gelu", 20, prepare_gelu, "X[2,5]",
+                   "X[4]={-7.0,-1.0,1.0,7.0}", "X[2,5]; approximate='tanh'", "X[3]:f16", "X[3]:f64")
+OXP_UNARY_OPERATOR(oxp_op_ms_gelu_1, "com.microsoft", "Gelu", 1, prepare_exact, "X[2,5]",
+                   "X[3]:f64")
 
 const oxp_operator oxp_op_ms_bias_gelu_1 = {
     .domain = "com.microsoft",
@@ -121,5 +122,6 @@ const oxp_operator oxp_op_ms_fast_gelu_1 = {
     .optional = 1u << 1,
     .prepare = prepare_fast_gelu,
     .forward = forward_fast_gelu,
-    .examples = (const char *const[]){"X[2,3,5]", "X[2,3,5] bias[5]", "X[2,5]:bf16 bias[5]:bf16", NULL},
+    .examples =
+        (const char *const[]){"X[2,3,5]", "X[2,3,5] bias[5]", "X[2,5]:bf16 bias[5]:bf16", NULL},
 };

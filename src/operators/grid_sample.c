@@ -1,10 +1,11 @@
-/* grid_sample.c - GridSample: y[n,c,p...] = x[n,c] sampled at grid[n,p...,:], 1 to 3 spatial dimensions.
- * https://onnx.ai/onnx/operators/onnx__GridSample.html
+/* grid_sample.c - GridSample: y[n,c,p...] = x[n,c] sampled at grid[n,p...,:], 1 to 3 spatial
+ * dimensions. https://onnx.ai/onnx/operators/onnx__GridSample.html
  *
- * A grid entry lists the innermost coordinate first, -1 and 1 being the ends of an axis (the centres of its corner
- * elements with align_corners). Modes nearest, linear and cubic (a = -0.75), by their names of opset 16 and 20; outside lie
- * zeros, the border, or the reflection. A coordinate that is NaN lies outside, or at place 0 where there is no outside.
- * FLOAT, FLOAT16 and BFLOAT16. */
+ * A grid entry lists the innermost coordinate first, -1 and 1 being the ends of an axis (the
+ * centres of its corner elements with align_corners). Modes nearest, linear and cubic (a = -0.75),
+ * by their names of opset 16 and 20; outside lie zeros, the border, or the reflection. A coordinate
+ * that is NaN lies outside, or at place 0 where there is no outside. FLOAT, FLOAT16 and
+ * BFLOAT16. */
 #include <math.h>
 
 #include "operators/movement.h"

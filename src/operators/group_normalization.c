@@ -17,8 +17,9 @@ static oxp_status check_parameter(oxp_node *n, int i, int64_t wanted)
     if (t->rank == 1 && t->dims[0] == wanted)
         return OXP_OK;
     char found[OXP_SHAPE_TEXT_MAX];
-    return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "%s has shape %s, expected [%lld]", i == 1 ? "scale" : "bias",
-                         oxp_shape_text(found, t->rank, t->dims), (long long)wanted);
+    return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "%s has shape %s, expected [%lld]",
+                         i == 1 ? "scale" : "bias", oxp_shape_text(found, t->rank, t->dims),
+                         (long long)wanted);
 }
 
 static oxp_status prepare(oxp_node *n)
@@ -31,9 +32,11 @@ static oxp_status prepare(oxp_node *n)
     oxp_attr_ignore(n, "stash_type");
     int64_t groups = oxp_attr_int(n, "num_groups", 0), channels = x->rank >= 2 ? x->dims[1] : 0;
     if (x->rank < 2)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "X has rank %d, expected at least 2", x->rank);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "X has rank %d, expected at least 2",
+                             x->rank);
     if (groups <= 0 || channels % groups != 0) {
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "num_groups is %lld, expected a divisor of %lld channels",
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
+                             "num_groups is %lld, expected a divisor of %lld channels",
                              (long long)groups, (long long)channels);
     }
     state->epsilon = (double)oxp_attr_float(n, "epsilon", 1e-5f);
@@ -73,19 +76,21 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
-#define GROUP(symbol, since_, ...)                                                                 \
-    const oxp_operator symbol = {                                                                  \
-        .domain = "",                                                                              \
-        .type = "GroupNormalization",                                                              \
-        .since = since_,                                                                           \
-        .min_in = 3,                                                                               \
-        .max_in = 3,                                                                               \
-        .min_out = 1,                                                                              \
-        .max_out = 1,                                                                              \
-        .prepare = prepare,                                                                        \
-        .forward = forward,                                                                        \
-        .examples = (const char *const[]){__VA_ARGS__, NULL},                                      \
+#define GROUP(symbol, since_, ...)                            \
+    const oxp_operator symbol = {                             \
+        .domain = "",                                         \
+        .type = "GroupNormalization",                         \
+        .since = since_,                                      \
+        .min_in = 3,                                          \
+        .max_in = 3,                                          \
+        .min_out = 1,                                         \
+        .max_out = 1,                                         \
+        .prepare = prepare,                                   \
+        .forward = forward,                                   \
+        .examples = (const char *const[]){__VA_ARGS__, NULL}, \
     };
-GROUP(oxp_op_group_normalization_18, 18, "X[2,4,3,3] S[2] B[2]; num_groups=2", "X[2,4] S[1] B[1]; num_groups=1")
+GROUP(oxp_op_group_normalization_18, 18, "X[2,4,3,3] S[2] B[2]; num_groups=2",
+      "X[2,4] S[1] B[1]; num_groups=1")
 GROUP(oxp_op_group_normalization_21, 21, "X[2,4,3,3] S[4] B[4]; num_groups=2",
-      "X[2,4,5] S[4] B[4]; num_groups=4 epsilon=0.01", "X[1,2,3]:f16 S[2]:f16 B[2]:f16; num_groups=1")
+      "X[2,4,5] S[4] B[4]; num_groups=4 epsilon=0.01",
+      "X[1,2,3]:f16 S[2]:f16 B[2]:f16; num_groups=1")

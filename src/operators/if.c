@@ -1,4 +1,5 @@
-/* if.c - If: runs one of two bodies; its outputs are the node's. https://onnx.ai/onnx/operators/onnx__If.html
+/* if.c - If: runs one of two bodies; its outputs are the node's.
+ * https://onnx.ai/onnx/operators/onnx__If.html
  *
  * The branches may give other shapes, so nothing is declared before the run. */
 #include "operators/control_flow.h"

@@ -32,8 +32,8 @@ static oxp_status prepare_common(oxp_node *n, int64_t dims[OXP_MAX_RANK], oxp_dt
         dims[d] = d < axis ? x->dims[d] : 1;
     }
     if (type < 0 || type >= OXP_DTYPE_COUNT || !oxp_dtype_is_float((oxp_dtype)type)) {
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "stash_type is %lld, expected a float type",
-                             (long long)type);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
+                             "stash_type is %lld, expected a float type", (long long)type);
     }
     *stash = (oxp_dtype)type;
     for (int i = 0; i < n->in_count; i++)
@@ -90,7 +90,8 @@ static oxp_status take_data(oxp_node *n, layer_data *data)
     data->y = oxp_real_out(n, 0);
     if (!data->x || !data->y)
         return n->ctx->status;
-    OXP_TRY(oxp_row_parameter(n, 1, x->rank, x->dims, state->length, &data->scale, &data->scale_step));
+    OXP_TRY(
+        oxp_row_parameter(n, 1, x->rank, x->dims, state->length, &data->scale, &data->scale_step));
     return oxp_row_parameter(n, 2, x->rank, x->dims, state->length, &data->bias, &data->bias_step);
 }
 
@@ -106,8 +107,9 @@ static oxp_status forward_layer(oxp_node *n)
         double mean, variance;
         oxp_row_moments(d.x + r * state->length, state->length, &mean, &variance);
         double inverse = 1.0 / sqrt(variance + state->epsilon);
-        oxp_row_affine(d.x + r * state->length, d.y + r * state->length, state->length, mean, inverse,
-                       d.scale + r * d.scale_step, d.bias ? d.bias + r * d.bias_step : NULL);
+        oxp_row_affine(d.x + r * state->length, d.y + r * state->length, state->length, mean,
+                       inverse, d.scale + r * d.scale_step,
+                       d.bias ? d.bias + r * d.bias_step : NULL);
         if (means)
             means[r] = (float)mean;
         if (inverses)
@@ -131,7 +133,8 @@ static oxp_status forward_rms(oxp_node *n)
     for (size_t r = 0; r < state->rows; r++) {
         const float *x = d.x + r * state->length;
         double inverse = 1.0 / sqrt(oxp_row_mean_square(x, state->length) + state->epsilon);
-        oxp_row_affine(x, d.y + r * state->length, state->length, 0.0, inverse, d.scale + r * d.scale_step, NULL);
+        oxp_row_affine(x, d.y + r * state->length, state->length, 0.0, inverse,
+                       d.scale + r * d.scale_step, NULL);
         if (inverses)
             inverses[r] = (float)inverse;
     }
@@ -152,9 +155,9 @@ const oxp_operator oxp_op_layer_normalization_17 = {
     .optional = 1u << 2,
     .prepare = prepare_layer,
     .forward = forward_layer,
-    .examples = (const char *const[]){"X[2,3,4] S[4] B[4]", "X[2,3,4] S[3,4]; axis=1", "X[2,3,4] S[] B[2,1,4]",
-                                      "X[2,3,37] S[37] B[37]; epsilon=0.1", "X[2,4]:f16 S[4]:f16 B[4]:f16",
-                                      NULL},
+    .examples = (const char *const[]){"X[2,3,4] S[4] B[4]", "X[2,3,4] S[3,4]; axis=1",
+                                      "X[2,3,4] S[] B[2,1,4]", "X[2,3,37] S[37] B[37]; epsilon=0.1",
+                                      "X[2,4]:f16 S[4]:f16 B[4]:f16", NULL},
 };
 
 #define RMS(symbol, type_, since_, outputs)                                                        \

@@ -16,9 +16,10 @@ static oxp_status prepare(oxp_node *n)
     return oxp_binary_prepare(n, connectives, sizeof connectives / sizeof *connectives);
 }
 
-#define CONNECTIVE(name, type)                                                                     \
-    OXP_BINARY_OPERATOR(oxp_op_##name##_7, type, 7, prepare, "A[2,3,4]:bool B[2,3,4]:bool",        \
-                        "A[2,3,4]:bool B[4]:bool", "A[3,1]:bool B[1,4]:bool", "A[4]:bool B[]:bool")
+#define CONNECTIVE(name, type)                                                              \
+    OXP_BINARY_OPERATOR(oxp_op_##name##_7, type, 7, prepare, "A[2,3,4]:bool B[2,3,4]:bool", \
+                        "A[2,3,4]:bool B[4]:bool", "A[3,1]:bool B[1,4]:bool",               \
+                        "A[4]:bool B[]:bool")
 CONNECTIVE(and, "And")
 CONNECTIVE(or, "Or")
 CONNECTIVE(xor, "Xor")

@@ -1,8 +1,9 @@
-/* loop.c - Loop: (i, condition, variables) -> (condition, variables, scan outputs), run while the condition holds and i is
- * below the trip count. https://onnx.ai/onnx/operators/onnx__Loop.html
+/* loop.c - Loop: (i, condition, variables) -> (condition, variables, scan outputs), run while the
+ * condition holds and i is below the trip count. https://onnx.ai/onnx/operators/onnx__Loop.html
  *
- * Without a trip count only the condition ends it, without a condition input only the trip count; every step counts
- * against the limit of node executions. Scan outputs are stacked along a new axis 0. */
+ * Without a trip count only the condition ends it, without a condition input only the trip count;
+ * every step counts against the limit of node executions. Scan outputs are stacked along a new axis
+ * 0. */
 #include "operators/control_flow.h"
 
 typedef struct loop_state {

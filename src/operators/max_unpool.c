@@ -1,8 +1,8 @@
 /* max_unpool.c - MaxUnpool: the values of a MaxPool put back where they came from, 0 elsewhere.
  * https://onnx.ai/onnx/operators/onnx__MaxUnpool.html
  *
- * The indices are flat places in the tensor that was pooled, [N, C, (D_i - 1) * stride_i + kernel_i - pads_i ...]. A larger
- * output_shape (input 2) holds that tensor in its first corner. */
+ * The indices are flat places in the tensor that was pooled, [N, C, (D_i - 1) * stride_i + kernel_i
+ * - pads_i ...]. A larger output_shape (input 2) holds that tensor in its first corner. */
 #include <string.h>
 
 #include "operators/movement.h"

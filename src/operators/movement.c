@@ -1,8 +1,9 @@
 /* movement.c - strided copies, fills and gathers of opaque elements.
  *
- * A copy is first brought to its fewest dimensions: those of one element go, neighbours that lie in one run on both sides
- * join. What is left is a grid of the two dimensions that touch memory most closely, inside an odometer over the others;
- * so a Transpose of NCHW to NHWC arrives here as a batch of plain matrix transposes, a Concat as runs of memcpy. */
+ * A copy is first brought to its fewest dimensions: those of one element go, neighbours that lie in
+ * one run on both sides join. What is left is a grid of the two dimensions that touch memory most
+ * closely, inside an odometer over the others; so a Transpose of NCHW to NHWC arrives here as a
+ * batch of plain matrix transposes, a Concat as runs of memcpy. */
 #include "operators/movement.h"
 
 #include <assert.h>

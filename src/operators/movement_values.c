@@ -1,4 +1,5 @@
-/* movement_values.c - integer inputs, axes and indices of the operators that move data; float conversions; sorting. */
+/* movement_values.c - integer inputs, axes and indices of the operators that move data; float
+ * conversions; sorting. */
 #include "operators/movement.h"
 
 #include <assert.h>
@@ -237,7 +238,8 @@ bool oxp_move_write_real(oxp_dtype dtype, double value, void *element)
 
 /* ---- order ---- */
 
-/* Floats order as sign and magnitude: negative ones are complemented, the others get the top bit. */
+/* Floats order as sign and magnitude: negative ones are complemented, the others get the top
+ * bit. */
 static uint64_t float_key(uint64_t bits, unsigned width, unsigned mantissa)
 {
     uint64_t sign = UINT64_C(1) << (width - 1);

@@ -1,9 +1,9 @@
-/* non_max_suppression.c - NonMaxSuppression: for each batch entry and class the boxes of highest score that overlap no
- * better one by more than iou_threshold; INT64 [selected, 3] of (batch, class, box), best first.
- * https://onnx.ai/onnx/operators/onnx__NonMaxSuppression.html
+/* non_max_suppression.c - NonMaxSuppression: for each batch entry and class the boxes of highest
+ * score that overlap no better one by more than iou_threshold; INT64 [selected, 3] of (batch,
+ * class, box), best first. https://onnx.ai/onnx/operators/onnx__NonMaxSuppression.html
  *
- * boxes [N, B, 4] as two corners (y, x) or as centre and size; scores [N, C, B]. Of equal scores the box that stands first
- * wins. */
+ * boxes [N, B, 4] as two corners (y, x) or as centre and size; scores [N, C, B]. Of equal scores
+ * the box that stands first wins. */
 #include <string.h>
 
 #include "operators/movement.h"

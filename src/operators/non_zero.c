@@ -1,5 +1,5 @@
-/* non_zero.c - NonZero: INT64 [rank, count], the indices of the elements that are not 0, in C order (-0 is 0, NaN is not).
- * https://onnx.ai/onnx/operators/onnx__NonZero.html
+/* non_zero.c - NonZero: INT64 [rank, count], the indices of the elements that are not 0, in C order
+ * (-0 is 0, NaN is not). https://onnx.ai/onnx/operators/onnx__NonZero.html
  *
  * A scalar counts as a vector of one element with no index: [0, 0 or 1]. */
 #include "operators/movement.h"

@@ -22,23 +22,24 @@ double oxp_row_mean_square(const float *x, size_t count)
     return sum / (double)count;
 }
 
-OXP_HOT static void scale_only(const float *x, float *y, size_t count, double mean, double factor, const float *scale)
+OXP_HOT static void scale_only(const float *x, float *y, size_t count, double mean, double factor,
+                               const float *scale)
 {
     OXP_LANES
     for (size_t i = 0; i < count; i++)
         y[i] = (float)(((double)x[i] - mean) * factor) * scale[i];
 }
 
-OXP_HOT static void scale_and_shift(const float *x, float *y, size_t count, double mean, double factor,
-                                    const float *scale, const float *bias)
+OXP_HOT static void scale_and_shift(const float *x, float *y, size_t count, double mean,
+                                    double factor, const float *scale, const float *bias)
 {
     OXP_LANES
     for (size_t i = 0; i < count; i++)
         y[i] = (float)(((double)x[i] - mean) * factor) * scale[i] + bias[i];
 }
 
-void oxp_row_affine(const float *x, float *y, size_t count, double mean, double factor, const float *scale,
-                    const float *bias)
+void oxp_row_affine(const float *x, float *y, size_t count, double mean, double factor,
+                    const float *scale, const float *bias)
 {
     if (bias)
         scale_and_shift(x, y, count, mean, factor, scale, bias);
@@ -46,14 +47,16 @@ void oxp_row_affine(const float *x, float *y, size_t count, double mean, double 
         scale_only(x, y, count, mean, factor, scale);
 }
 
-OXP_HOT static void affine_one(const float *x, float *y, size_t count, double mean, double factor, float scale, float bias)
+OXP_HOT static void affine_one(const float *x, float *y, size_t count, double mean, double factor,
+                               float scale, float bias)
 {
     OXP_LANES
     for (size_t i = 0; i < count; i++)
         y[i] = (float)(((double)x[i] - mean) * factor) * scale + bias;
 }
 
-void oxp_row_affine_one(const float *x, float *y, size_t count, double mean, double factor, float scale, float bias)
+void oxp_row_affine_one(const float *x, float *y, size_t count, double mean, double factor,
+                        float scale, float bias)
 {
     affine_one(x, y, count, mean, factor, scale, bias);
 }

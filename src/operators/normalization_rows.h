@@ -9,11 +9,11 @@ void oxp_row_moments(const float *x, size_t count, double *mean, double *varianc
 double oxp_row_mean_square(const float *x, size_t count);
 
 /* y = (x - mean) factor scale + bias, elementwise; bias may be NULL, y may be x. */
-void oxp_row_affine(const float *x, float *y, size_t count, double mean, double factor, const float *scale,
-                    const float *bias);
+void oxp_row_affine(const float *x, float *y, size_t count, double mean, double factor,
+                    const float *scale, const float *bias);
 /* The same with one scale and one bias for the whole row. */
-void oxp_row_affine_one(const float *x, float *y, size_t count, double mean, double factor, float scale,
-                        float bias);
+void oxp_row_affine_one(const float *x, float *y, size_t count, double mean, double factor,
+                        float scale, float bias);
 
 /* Input i as floats, repeated to dims when it has another shape (E-BROADCAST is checked in prepare); *step is the distance
  * between its rows of `length` elements, 0 when one row serves all. *values is NULL when the input is omitted. */

@@ -32,7 +32,8 @@ static oxp_status prepare_lp(oxp_node *n)
     int64_t p = oxp_attr_int(n, "p", 2);
     bool reduced[OXP_MAX_RANK] = {false};
     if (p != 1 && p != 2)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "p is %lld, expected 1 or 2", (long long)p);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "p is %lld, expected 1 or 2",
+                             (long long)p);
     state->p = (int)p;
     OXP_TRY(oxp_node_axis(n, oxp_attr_int(n, "axis", -1), n->in[0]->rank, false, &axis));
     reduced[axis] = true;
@@ -72,7 +73,8 @@ typedef struct pass {
 static void visit_accumulate(void *user, size_t offset, size_t count, size_t out, bool out_moves)
 {
     const pass *p = user;
-    p->loops->f32(p->x + offset, count, p->accumulators + out, out_moves, p->shifts ? p->shifts + out : NULL);
+    p->loops->f32(p->x + offset, count, p->accumulators + out, out_moves,
+                  p->shifts ? p->shifts + out : NULL);
 }
 
 OXP_HOT static void apply_one(const float *x, float *y, size_t count, double mean, double factor)
@@ -82,7 +84,8 @@ OXP_HOT static void apply_one(const float *x, float *y, size_t count, double mea
         y[i] = (float)(((double)x[i] - mean) * factor);
 }
 
-OXP_HOT static void apply_each(const float *x, float *y, size_t count, const double *means, const double *factors)
+OXP_HOT static void apply_each(const float *x, float *y, size_t count, const double *means,
+                               const double *factors)
 {
     OXP_LANES
     for (size_t i = 0; i < count; i++)
@@ -98,9 +101,11 @@ static void visit_apply(void *user, size_t offset, size_t count, size_t out, boo
         apply_one(p->x + offset, p->y + offset, count, p->means[out], p->factors[out]);
 }
 
-static void accumulate(const simple_state *state, const float *x, oxp_reduction reduction, double *to, const double *shifts)
+static void accumulate(const simple_state *state, const float *x, oxp_reduction reduction,
+                       double *to, const double *shifts)
 {
-    pass p = {.loops = oxp_reduce_loops_of(reduction), .x = x, .accumulators = to, .shifts = shifts};
+    pass p = {
+        .loops = oxp_reduce_loops_of(reduction), .x = x, .accumulators = to, .shifts = shifts};
     oxp_reduce_walk(&state->plan, visit_accumulate, &p); /* scratch starts at zero, as sums do */
 }
 
@@ -145,20 +150,21 @@ static oxp_status forward_mean_variance(oxp_node *n)
     return forward(n, false);
 }
 
-#define SIMPLE(symbol, type_, since_, prepare_, forward_, ...)                                     \
-    const oxp_operator symbol = {                                                                  \
-        .domain = "",                                                                              \
-        .type = type_,                                                                             \
-        .since = since_,                                                                           \
-        .min_in = 1,                                                                               \
-        .max_in = 1,                                                                               \
-        .min_out = 1,                                                                              \
-        .max_out = 1,                                                                              \
-        .prepare = prepare_,                                                                       \
-        .forward = forward_,                                                                       \
-        .examples = (const char *const[]){__VA_ARGS__, NULL},                                      \
+#define SIMPLE(symbol, type_, since_, prepare_, forward_, ...) \
+    const oxp_operator symbol = {                              \
+        .domain = "",                                          \
+        .type = type_,                                         \
+        .since = since_,                                       \
+        .min_in = 1,                                           \
+        .max_in = 1,                                           \
+        .min_out = 1,                                          \
+        .max_out = 1,                                          \
+        .prepare = prepare_,                                   \
+        .forward = forward_,                                   \
+        .examples = (const char *const[]){__VA_ARGS__, NULL},  \
     };
-SIMPLE(oxp_op_lp_normalization_1, "LpNormalization", 1, prepare_lp, forward_lp, "X[2,3,4]", "X[2,3,4]; axis=1 p=1",
-       "X[3]={0.0,0.0,0.0}", "X[2,3]:f16; axis=0")
-SIMPLE(oxp_op_mean_variance_normalization_9, "MeanVarianceNormalization", 9, prepare_mean_variance, forward_mean_variance,
-       "X[2,3,4,5]", "X[2,3,4]; axes=-1", "X[2,3,4]; axes=0,2", "X[2,3]:f64; axes=0")
+SIMPLE(oxp_op_lp_normalization_1, "LpNormalization", 1, prepare_lp, forward_lp, "X[2,3,4]",
+       "X[2,3,4]; axis=1 p=1", "X[3]={0.0,0.0,0.0}", "X[2,3]:f16; axis=0")
+SIMPLE(oxp_op_mean_variance_normalization_9, "MeanVarianceNormalization", 9, prepare_mean_variance,
+       forward_mean_variance, "X[2,3,4,5]", "X[2,3,4]; axes=-1", "X[2,3,4]; axes=0,2",
+       "X[2,3]:f64; axes=0")

@@ -1,7 +1,8 @@
-/* one_hot.c - OneHot: a new axis of `depth` entries, values[1] where it meets the index and values[0] elsewhere.
+/* one_hot.c - OneHot: a new axis of `depth` entries, values[1] where it meets the index and
+ * values[0] elsewhere.
  *
- * Since opset 11 an index in [-depth, -1] counts from the back; every other one gives values[0] alone, as all negative
- * ones do before. https://onnx.ai/onnx/operators/onnx__OneHot.html */
+ * Since opset 11 an index in [-depth, -1] counts from the back; every other one gives values[0]
+ * alone, as all negative ones do before. https://onnx.ai/onnx/operators/onnx__OneHot.html */
 #include <math.h>
 #include <string.h>
 

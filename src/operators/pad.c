@@ -1,9 +1,9 @@
 /* pad.c - Pad: elements put before and behind each axis (negative: taken away).
  *
- * Modes: constant; edge repeats the last element; reflect mirrors on it without repeating it; wrap continues at the other
- * end (opset 19). The pads are attributes before opset 11 and input 1 from then on; opset 18 adds the axes they are for.
- * An axis is cropped first and padded then, so that what is mirrored is what is left.
- * https://onnx.ai/onnx/operators/onnx__Pad.html */
+ * Modes: constant; edge repeats the last element; reflect mirrors on it without repeating it; wrap
+ * continues at the other end (opset 19). The pads are attributes before opset 11 and input 1 from
+ * then on; opset 18 adds the axes they are for. An axis is cropped first and padded then, so that
+ * what is mirrored is what is left. https://onnx.ai/onnx/operators/onnx__Pad.html */
 #include <string.h>
 
 #include "operators/movement.h"

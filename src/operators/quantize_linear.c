@@ -56,13 +56,15 @@ static oxp_status code_type(oxp_node *n, oxp_dtype *dtype)
     int64_t type = has_zero ? (int64_t)n->in[2]->dtype : asked != 0 ? asked : OXP_UINT8;
     float low, high;
     if (type <= 0 || type >= OXP_DTYPE_COUNT || (has_zero && asked != 0 && asked != type)) {
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "output_dtype is %lld, expected %s", (long long)asked,
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "output_dtype is %lld, expected %s",
+                             (long long)asked,
                              has_zero ? oxp_dtype_name(n->in[2]->dtype) : "a type of codes");
     }
     *dtype = (oxp_dtype)type;
     if (code_range(*dtype, &low, &high) || is_small_float(*dtype))
         return OXP_OK;
-    return oxp_node_fail(n, OXP_EUNSUPPORTED, "E-OP-DTYPE", "quantising to %s is not supported", oxp_dtype_name(*dtype));
+    return oxp_node_fail(n, OXP_EUNSUPPORTED, "E-OP-DTYPE", "quantising to %s is not supported",
+                         oxp_dtype_name(*dtype));
 }
 
 static oxp_status prepare(oxp_node *n)
@@ -78,7 +80,8 @@ static oxp_status prepare(oxp_node *n)
     if (precision == OXP_FLOAT || precision == OXP_FLOAT16 || precision == OXP_BFLOAT16) {
         state->precision = (oxp_dtype)precision;
     } else if (precision != 0) {
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "precision is %lld, expected FLOAT, FLOAT16 or BFLOAT16",
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
+                             "precision is %lld, expected FLOAT, FLOAT16 or BFLOAT16",
                              (long long)precision);
     }
     if (!is_number(x->dtype))
@@ -108,30 +111,30 @@ typedef struct quantize_job {
     float low, high;
 } quantize_job;
 
-#define QUANTIZE(function, T)                                                                      \
-    OXP_HOT static void function##_one(const float *x, T *y, size_t count, float scale, float zero, \
-                                       float low, float high)                                      \
-    {                                                                                              \
-        OXP_LANES                                                                                  \
-        for (size_t i = 0; i < count; i++)                                                         \
-            y[i] = (T)(int32_t)code_of(x[i] / scale, zero, low, high);                             \
-    }                                                                                              \
-    OXP_HOT static void function##_each(const float *x, T *y, size_t count, const float *scales,   \
-                                        const float *zeros, float low, float high)                 \
-    {                                                                                              \
-        OXP_LANES                                                                                  \
-        for (size_t i = 0; i < count; i++)                                                         \
-            y[i] = (T)(int32_t)code_of(x[i] / scales[i], zeros[i], low, high);                     \
-    }                                                                                              \
-    static void function(void *user, size_t offset, size_t count, size_t scale, bool moves)        \
-    {                                                                                              \
-        const quantize_job *j = user;                                                              \
-        const float *scales = j->scales + scale, *zeros = j->zeros + scale;                        \
-        T *y = (T *)j->y + offset;                                                                 \
-        if (moves)                                                                                 \
-            function##_each(j->x + offset, y, count, scales, zeros, j->low, j->high);              \
-        else                                                                                       \
-            function##_one(j->x + offset, y, count, *scales, *zeros, j->low, j->high);             \
+#define QUANTIZE(function, T)                                                                    \
+    OXP_HOT static void function##_one(const float *x, T *y, size_t count, float scale,          \
+                                       float zero, float low, float high)                        \
+    {                                                                                            \
+        OXP_LANES                                                                                \
+        for (size_t i = 0; i < count; i++)                                                       \
+            y[i] = (T)(int32_t)code_of(x[i] / scale, zero, low, high);                           \
+    }                                                                                            \
+    OXP_HOT static void function##_each(const float *x, T *y, size_t count, const float *scales, \
+                                        const float *zeros, float low, float high)               \
+    {                                                                                            \
+        OXP_LANES                                                                                \
+        for (size_t i = 0; i < count; i++)                                                       \
+            y[i] = (T)(int32_t)code_of(x[i] / scales[i], zeros[i], low, high);                   \
+    }                                                                                            \
+    static void function(void *user, size_t offset, size_t count, size_t scale, bool moves)      \
+    {                                                                                            \
+        const quantize_job *j = user;                                                            \
+        const float *scales = j->scales + scale, *zeros = j->zeros + scale;                      \
+        T *y = (T *)j->y + offset;                                                               \
+        if (moves)                                                                               \
+            function##_each(j->x + offset, y, count, scales, zeros, j->low, j->high);            \
+        else                                                                                     \
+            function##_one(j->x + offset, y, count, *scales, *zeros, j->low, j->high);           \
     }
 QUANTIZE(quantize_8, uint8_t)
 QUANTIZE(quantize_16, uint16_t)
@@ -236,26 +239,32 @@ static oxp_status forward(oxp_node *n)
     }
     OXP_TRY(oxp_quantization_floats(n, 1, &job.scales));
     OXP_TRY(oxp_quantization_floats(n, 2, &job.zeros));
-    return (is_small_float(n->out[0].dtype) ? forward_floats : forward_integers)(n, &job, &state->layout);
+    return (is_small_float(n->out[0].dtype) ? forward_floats : forward_integers)(n, &job,
+                                                                                 &state->layout);
 }
 
-#define QUANTIZE_LINEAR(symbol, domain_, since_, ...)                                              \
-    const oxp_operator symbol = {                                                                  \
-        .domain = domain_,                                                                         \
-        .type = "QuantizeLinear",                                                                  \
-        .since = since_,                                                                           \
-        .min_in = 2,                                                                               \
-        .max_in = 3,                                                                               \
-        .min_out = 1,                                                                              \
-        .max_out = 1,                                                                              \
-        .optional = 1u << 2,                                                                       \
-        .prepare = prepare,                                                                        \
-        .forward = forward,                                                                        \
-        .examples = (const char *const[]){__VA_ARGS__, NULL},                                      \
+#define QUANTIZE_LINEAR(symbol, domain_, since_, ...)         \
+    const oxp_operator symbol = {                             \
+        .domain = domain_,                                    \
+        .type = "QuantizeLinear",                             \
+        .since = since_,                                      \
+        .min_in = 2,                                          \
+        .max_in = 3,                                          \
+        .min_out = 1,                                         \
+        .max_out = 1,                                         \
+        .optional = 1u << 2,                                  \
+        .prepare = prepare,                                   \
+        .forward = forward,                                   \
+        .examples = (const char *const[]){__VA_ARGS__, NULL}, \
     };
-#define COMMON "X[2,3,4] S[]={0.01} Z[]:u8={128}", "X[2,3,4] S[3]={0.01,0.02,0.05} Z[3]:i8={0,1,-2}; axis=1", "X[2,3] S[]={0.1}"
+#define COMMON                                                                                     \
+    "X[2,3,4] S[]={0.01} Z[]:u8={128}", "X[2,3,4] S[3]={0.01,0.02,0.05} Z[3]:i8={0,1,-2}; axis=1", \
+        "X[2,3] S[]={0.1}"
 QUANTIZE_LINEAR(oxp_op_quantize_linear_10, "", 10, COMMON, "X[2,3]:f16 S[]:f16={0.1} Z[]:i8={0}",
-                "X[2,3] S[3]={0.01,0.02,0.05}; axis=-1 output_dtype=22", "X[2,3] S[]={0.00001} Z[]:u16={32768}",
-                "X[2,4] S[2,2]={0.01,0.02,0.05,0.1}; axis=1 block_size=2", "X[3,2] S[2,2]={0.01,0.02,0.05,0.1}; axis=0 block_size=2",
-                "X[2,3] S[]={0.01}; output_dtype=17", "X[5] S[]={0.5}; output_dtype=25", "X[3]:i32={-7,5,900} S[]={2.0}")
+                "X[2,3] S[3]={0.01,0.02,0.05}; axis=-1 output_dtype=22",
+                "X[2,3] S[]={0.00001} Z[]:u16={32768}",
+                "X[2,4] S[2,2]={0.01,0.02,0.05,0.1}; axis=1 block_size=2",
+                "X[3,2] S[2,2]={0.01,0.02,0.05,0.1}; axis=0 block_size=2",
+                "X[2,3] S[]={0.01}; output_dtype=17", "X[5] S[]={0.5}; output_dtype=25",
+                "X[3]:i32={-7,5,900} S[]={2.0}")
 QUANTIZE_LINEAR(oxp_op_ms_quantize_linear_1, "com.microsoft", 1, COMMON)

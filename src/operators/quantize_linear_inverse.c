@@ -26,9 +26,11 @@ static oxp_status prepare(oxp_node *n)
         return oxp_node_bad_dtype(n, 1);
     if (oxp_node_has(n, 2))
         OXP_TRY(oxp_node_want(n, 2, x->dtype));
-    int64_t asked = oxp_attr_int(n, "output_dtype", 0), type = asked != 0 ? asked : (int64_t)scale->dtype;
+    int64_t asked = oxp_attr_int(n, "output_dtype", 0),
+            type = asked != 0 ? asked : (int64_t)scale->dtype;
     if (type != OXP_FLOAT && type != OXP_FLOAT16 && type != OXP_BFLOAT16) {
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "output_dtype is %lld, expected FLOAT, FLOAT16 or BFLOAT16",
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
+                             "output_dtype is %lld, expected FLOAT, FLOAT16 or BFLOAT16",
                              (long long)asked);
     }
     OXP_TRY(oxp_quantization_prepare(n, layout));
@@ -46,28 +48,29 @@ typedef struct dequantize_job {
 } dequantize_job;
 
 /* D holds the difference of two T exactly. */
-#define DEQUANTIZE(function, T, D)                                                                 \
-    OXP_HOT static void function##_one(const T *x, float *y, size_t count, float scale, int32_t zero) \
-    {                                                                                              \
-        OXP_LANES                                                                                  \
-        for (size_t i = 0; i < count; i++)                                                         \
-            y[i] = (float)((D)x[i] - zero) * scale;                                                \
-    }                                                                                              \
-    OXP_HOT static void function##_each(const T *x, float *y, size_t count, const float *scales,   \
-                                        const int32_t *zeros)                                      \
-    {                                                                                              \
-        OXP_LANES                                                                                  \
-        for (size_t i = 0; i < count; i++)                                                         \
-            y[i] = (float)((D)x[i] - zeros[i]) * scales[i];                                        \
-    }                                                                                              \
-    static void function(void *user, size_t offset, size_t count, size_t scale, bool moves)        \
-    {                                                                                              \
-        const dequantize_job *j = user;                                                            \
-        const T *x = (const T *)j->x + offset;                                                     \
-        if (moves)                                                                                 \
-            function##_each(x, j->y + offset, count, j->scales + scale, j->zeros + scale);         \
-        else                                                                                       \
-            function##_one(x, j->y + offset, count, j->scales[scale], j->zeros[scale]);            \
+#define DEQUANTIZE(function, T, D)                                                               \
+    OXP_HOT static void function##_one(const T *x, float *y, size_t count, float scale,          \
+                                       int32_t zero)                                             \
+    {                                                                                            \
+        OXP_LANES                                                                                \
+        for (size_t i = 0; i < count; i++)                                                       \
+            y[i] = (float)((D)x[i] - zero) * scale;                                              \
+    }                                                                                            \
+    OXP_HOT static void function##_each(const T *x, float *y, size_t count, const float *scales, \
+                                        const int32_t *zeros)                                    \
+    {                                                                                            \
+        OXP_LANES                                                                                \
+        for (size_t i = 0; i < count; i++)                                                       \
+            y[i] = (float)((D)x[i] - zeros[i]) * scales[i];                                      \
+    }                                                                                            \
+    static void function(void *user, size_t offset, size_t count, size_t scale, bool moves)      \
+    {                                                                                            \
+        const dequantize_job *j = user;                                                          \
+        const T *x = (const T *)j->x + offset;                                                   \
+        if (moves)                                                                               \
+            function##_each(x, j->y + offset, count, j->scales + scale, j->zeros + scale);       \
+        else                                                                                     \
+            function##_one(x, j->y + offset, count, j->scales[scale], j->zeros[scale]);          \
     }
 DEQUANTIZE(dequantize_i8, int8_t, int32_t)
 DEQUANTIZE(dequantize_u8, uint8_t, int32_t)
@@ -157,23 +160,27 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
-#define DEQUANTIZE_LINEAR(symbol, domain_, since_, ...)                                            \
-    const oxp_operator symbol = {                                                                  \
-        .domain = domain_,                                                                         \
-        .type = "DequantizeLinear",                                                                \
-        .since = since_,                                                                           \
-        .min_in = 2,                                                                               \
-        .max_in = 3,                                                                               \
-        .min_out = 1,                                                                              \
-        .max_out = 1,                                                                              \
-        .optional = 1u << 2,                                                                       \
-        .prepare = prepare,                                                                        \
-        .forward = forward,                                                                        \
-        .examples = (const char *const[]){__VA_ARGS__, NULL},                                      \
+#define DEQUANTIZE_LINEAR(symbol, domain_, since_, ...)       \
+    const oxp_operator symbol = {                             \
+        .domain = domain_,                                    \
+        .type = "DequantizeLinear",                           \
+        .since = since_,                                      \
+        .min_in = 2,                                          \
+        .max_in = 3,                                          \
+        .min_out = 1,                                         \
+        .max_out = 1,                                         \
+        .optional = 1u << 2,                                  \
+        .prepare = prepare,                                   \
+        .forward = forward,                                   \
+        .examples = (const char *const[]){__VA_ARGS__, NULL}, \
     };
-#define COMMON "X[2,3,4]:u8 S[]={0.01} Z[]:u8={128}", "X[2,3,4]:i8 S[3]={0.01,0.02,0.05} Z[3]:i8={0,1,-2}; axis=1", \
-               "X[2,3]:i32 S[]={0.001}", "X[2,3]:u16 S[]={0.1} Z[]:u16={7}"
+#define COMMON                                                                                  \
+    "X[2,3,4]:u8 S[]={0.01} Z[]:u8={128}",                                                      \
+        "X[2,3,4]:i8 S[3]={0.01,0.02,0.05} Z[3]:i8={0,1,-2}; axis=1", "X[2,3]:i32 S[]={0.001}", \
+        "X[2,3]:u16 S[]={0.1} Z[]:u16={7}"
 DEQUANTIZE_LINEAR(oxp_op_dequantize_linear_10, "", 10, COMMON, "X[2,3]:i8 S[]:f16={0.1} Z[]:i8={1}",
-                  "X[2,4]:i8 S[2,2]={0.01,0.02,0.05,0.1}; axis=1 block_size=2", "X[2,3]:i16 S[3]={0.5,1.0,2.0}; axis=-1",
-                  "X[3,2]:u8 S[2,2]={0.01,0.02,0.05,0.1}; axis=0 block_size=2", "X[2,3]:u8 S[]={0.5}; output_dtype=10")
+                  "X[2,4]:i8 S[2,2]={0.01,0.02,0.05,0.1}; axis=1 block_size=2",
+                  "X[2,3]:i16 S[3]={0.5,1.0,2.0}; axis=-1",
+                  "X[3,2]:u8 S[2,2]={0.01,0.02,0.05,0.1}; axis=0 block_size=2",
+                  "X[2,3]:u8 S[]={0.5}; output_dtype=10")
 DEQUANTIZE_LINEAR(oxp_op_ms_dequantize_linear_1, "com.microsoft", 1, COMMON)

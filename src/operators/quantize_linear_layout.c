@@ -8,7 +8,8 @@
 static oxp_status bad_scale(oxp_node *n, const char *expected)
 {
     char scale[OXP_SHAPE_TEXT_MAX], x[OXP_SHAPE_TEXT_MAX];
-    return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "scale has shape %s for an input of %s, expected %s",
+    return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE",
+                         "scale has shape %s for an input of %s, expected %s",
                          oxp_shape_text(scale, n->in[1]->rank, n->in[1]->dims),
                          oxp_shape_text(x, n->in[0]->rank, n->in[0]->dims), expected);
 }
@@ -21,7 +22,8 @@ static oxp_status check_blocks(oxp_node *n, int axis, int64_t block)
         int64_t wanted = d == axis ? x->dims[d] / block + (x->dims[d] % block != 0) : x->dims[d];
         fits = scale->dims[d] == wanted;
     }
-    return fits ? OXP_OK : bad_scale(n, "the input's with the axis divided by block_size, rounded up");
+    return fits ? OXP_OK
+                : bad_scale(n, "the input's with the axis divided by block_size, rounded up");
 }
 
 static oxp_status check_zero_point(oxp_node *n)
@@ -29,8 +31,8 @@ static oxp_status check_zero_point(oxp_node *n)
     const oxp_tensor *scale = n->in[1];
     if (!oxp_node_has(n, 2) || n->in[2]->count == scale->count)
         return OXP_OK;
-    return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "zero point has %zu values, scale has %zu", n->in[2]->count,
-                         scale->count);
+    return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "zero point has %zu values, scale has %zu",
+                         n->in[2]->count, scale->count);
 }
 
 oxp_status oxp_quantization_prepare(oxp_node *n, oxp_quantization *q)
@@ -39,10 +41,11 @@ oxp_status oxp_quantization_prepare(oxp_node *n, oxp_quantization *q)
     int64_t value = oxp_attr_int(n, "axis", 1), block = oxp_attr_int(n, "block_size", 0);
     int axis = 0;
     if (block < 0) {
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "block_size is %lld, expected 0 or more",
-                             (long long)block);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
+                             "block_size is %lld, expected 0 or more", (long long)block);
     }
-    *q = (oxp_quantization){.count = x->count, .outer = 1, .length = 1, .inner = 1, .block = (size_t)block};
+    *q = (oxp_quantization){
+        .count = x->count, .outer = 1, .length = 1, .inner = 1, .block = (size_t)block};
     q->per_tensor = block == 0 && scale->rank <= 1 && scale->count == 1;
     OXP_TRY(check_zero_point(n));
     if (q->per_tensor)
@@ -62,7 +65,8 @@ static void walk_blocks(const oxp_quantization *q, oxp_quantization_visit visit,
     size_t blocks = q->length / q->block + (q->length % q->block != 0);
     for (size_t o = 0; o < q->outer; o++)
         for (size_t b = 0; b < blocks; b++) {
-            size_t first = b * q->block, left = q->length - first, size = left < q->block ? left : q->block;
+            size_t first = b * q->block, left = q->length - first,
+                   size = left < q->block ? left : q->block;
             size_t offset = (o * q->length + first) * q->inner, scale = (o * blocks + b) * q->inner;
             if (q->inner == 1) {
                 visit(user, offset, size, scale, false);

@@ -16,7 +16,8 @@ typedef struct oxp_quantization {
 oxp_status oxp_quantization_prepare(oxp_node *n, oxp_quantization *q);
 
 /* Elements offset .. offset+count-1 have the scale `scale`, or with `moves` the scales from there on, one each. */
-typedef void (*oxp_quantization_visit)(void *user, size_t offset, size_t count, size_t scale, bool moves);
+typedef void (*oxp_quantization_visit)(void *user, size_t offset, size_t count, size_t scale,
+                                       bool moves);
 void oxp_quantization_walk(const oxp_quantization *q, oxp_quantization_visit visit, void *user);
 
 /* Types of 2 and 4 bits as one code per byte (signed types sign-extended), and back. */

@@ -1,7 +1,8 @@
-/* range.c - Range: start, start+delta, ... below (above, for a negative delta) limit: max(ceil((limit-start)/delta), 0)
- * values. https://onnx.ai/onnx/operators/onnx__Range.html
+/* range.c - Range: start, start+delta, ... below (above, for a negative delta) limit:
+ * max(ceil((limit-start)/delta), 0) values. https://onnx.ai/onnx/operators/onnx__Range.html
  *
- * Integers are exact; floats are start + i*delta in double, rounded once (what opset 27 asks of the 16-bit types). */
+ * Integers are exact; floats are start + i*delta in double, rounded once (what opset 27 asks of the
+ * 16-bit types). */
 #include <math.h>
 #include <string.h>
 

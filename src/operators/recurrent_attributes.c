@@ -1,6 +1,7 @@
 /* recurrent_attributes.c - see recurrent.h.
  *
- * Activations take alpha and beta from the attributes' lists in their own order, each only if it has such a parameter. */
+ * Activations take alpha and beta from the attributes' lists in their own order, each only if it has such a parameter. Not
+ * stated, they are those of the operator of that name (ONNX Runtime takes 0 for Affine, ThresholdedRelu and ScaledTanh). */
 #include <math.h>
 #include <string.h>
 #include <strings.h>

@@ -47,7 +47,8 @@ typedef struct reduce_state {
 static bool runs(const reduce_row *row, oxp_dtype dtype)
 {
     bool extreme = row->reduction == OXP_REDUCE_MAX || row->reduction == OXP_REDUCE_MIN;
-    return oxp_dtype_is_float(dtype) || oxp_integer_bytes(dtype) > 0 || (dtype == OXP_BOOL && extreme);
+    return oxp_dtype_is_float(dtype) || oxp_integer_bytes(dtype) > 0 ||
+           (dtype == OXP_BOOL && extreme);
 }
 
 /* Which axes go: from the attribute or the input; none given means all, or none at all with noop_with_empty_axes. */
@@ -119,12 +120,13 @@ static void visit_f64(void *user, size_t offset, size_t count, size_t out, bool 
 static void visit_i64(void *user, size_t offset, size_t count, size_t out, bool out_moves)
 {
     const pass *p = user;
-    p->loops->i64((const int64_t *)p->x + offset, count, (int64_t *)p->accumulators + out, out_moves);
+    p->loops->i64((const int64_t *)p->x + offset, count, (int64_t *)p->accumulators + out,
+                  out_moves);
 }
 
 /* One reduction of FLOAT (is_double false) or DOUBLE elements into fresh accumulators. */
-static void accumulate(const oxp_reduce_plan *plan, oxp_reduction reduction, bool is_double, const void *x,
-                       double *accumulators, const double *shifts)
+static void accumulate(const oxp_reduce_plan *plan, oxp_reduction reduction, bool is_double,
+                       const void *x, double *accumulators, const double *shifts)
 {
     pass p = {oxp_reduce_loops_of(reduction), x, accumulators, shifts};
     for (size_t i = 0; i < plan->outputs; i++)
@@ -165,7 +167,8 @@ static oxp_status reduce_reals(oxp_node *n, bool is_double, const void *x, doubl
     }
     accumulate(plan, state->row->reduction, is_double, x, values, shifts);
     for (size_t i = 0; i < plan->outputs; i++)
-        values[i] = finished(state->row->finish, values[i], (double)plan->per_output, shifts ? shifts[i] : 0.0);
+        values[i] = finished(state->row->finish, values[i], (double)plan->per_output,
+                             shifts ? shifts[i] : 0.0);
     *results = values;
     return OXP_OK;
 }
@@ -230,7 +233,8 @@ static int64_t integer_mean(int64_t sum, size_t count, bool is_unsigned)
 }
 
 /* The value over no elements: Max and Min have the type's own. */
-static int64_t integer_start(const reduce_state *state, const oxp_reduce_loops *loops, oxp_dtype dtype)
+static int64_t integer_start(const reduce_state *state, const oxp_reduce_loops *loops,
+                             oxp_dtype dtype)
 {
     if (state->row->reduction == OXP_REDUCE_MAX)
         return dtype == OXP_BOOL ? 0 : cut(-DBL_MAX, dtype);
@@ -245,7 +249,8 @@ static oxp_status forward_integers(oxp_node *n)
     const reduce_state *state = n->state;
     const oxp_tensor *x = n->in[0];
     const oxp_reduce_plan *plan = &state->plan;
-    bool extreme = state->row->reduction == OXP_REDUCE_MAX || state->row->reduction == OXP_REDUCE_MIN;
+    bool extreme =
+        state->row->reduction == OXP_REDUCE_MAX || state->row->reduction == OXP_REDUCE_MIN;
     bool is_unsigned = oxp_integer_is_unsigned(x->dtype);
     uint64_t flip = extreme && is_unsigned ? UINT64_C(1) << 63 : 0;
     oxp_reduction reduction = state->row->reduction;
@@ -281,36 +286,41 @@ static oxp_status forward(oxp_node *n)
     return forward_integers(n);
 }
 
-#define REDUCE(symbol, type_, since_, inputs, ...)                                                 \
-    const oxp_operator symbol = {                                                                  \
-        .domain = "",                                                                              \
-        .type = type_,                                                                             \
-        .since = since_,                                                                           \
-        .min_in = 1,                                                                               \
-        .max_in = inputs,                                                                          \
-        .min_out = 1,                                                                              \
-        .max_out = 1,                                                                              \
-        .optional = inputs == 2 ? 1u << 1 : 0,                                                     \
-        .values = inputs == 2 ? 1u << 1 : 0,                                                       \
-        .prepare = prepare,                                                                        \
-        .forward = forward,                                                                        \
-        .examples = (const char *const[]){__VA_ARGS__, NULL},                                      \
+#define REDUCE(symbol, type_, since_, inputs, ...)            \
+    const oxp_operator symbol = {                             \
+        .domain = "",                                         \
+        .type = type_,                                        \
+        .since = since_,                                      \
+        .min_in = 1,                                          \
+        .max_in = inputs,                                     \
+        .min_out = 1,                                         \
+        .max_out = 1,                                         \
+        .optional = inputs == 2 ? 1u << 1 : 0,                \
+        .values = inputs == 2 ? 1u << 1 : 0,                  \
+        .prepare = prepare,                                   \
+        .forward = forward,                                   \
+        .examples = (const char *const[]){__VA_ARGS__, NULL}, \
     };
 
 /* Axes as an attribute, then as an input. */
-#define REDUCE_FAMILY(name, type, input_since, ...)                                                \
-    REDUCE(oxp_op_##name##_1, type, 1, 1, "X[2,3,4]; axes=1,2", "X[2,3,4]; axes=-1,0 keepdims=0",      \
-           "X[2,3,4]; axes=0,2", "X[2,3,4]; keepdims=0", "X[2,3,4,5]; axes=2,3", "X[2,3,2]:f16; axes=0,1") \
-    REDUCE(oxp_op_##name##_##input_since, type, input_since, 2, "X[2,3,4] axes[1]:i64={1}",        \
-           "X[2,3,4] axes[2]:i64={0,-1}; keepdims=0", "X[2,3,4]", "X[2,3]; noop_with_empty_axes=1", \
-           "X[2,37] axes[1]:i64={1}", "X[2,3]:f64 axes[1]:i64={0}", __VA_ARGS__)
+#define REDUCE_FAMILY(name, type, input_since, ...)                                               \
+    REDUCE(oxp_op_##name##_1, type, 1, 1, "X[2,3,4]; axes=1,2", "X[2,3,4]; axes=-1,0 keepdims=0", \
+           "X[2,3,4]; axes=0,2", "X[2,3,4]; keepdims=0", "X[2,3,4,5]; axes=2,3",                  \
+           "X[2,3,2]:f16; axes=0,1")                                                              \
+    REDUCE(oxp_op_##name##_##input_since, type, input_since, 2, "X[2,3,4] axes[1]:i64={1}",       \
+           "X[2,3,4] axes[2]:i64={0,-1}; keepdims=0", "X[2,3,4]",                                 \
+           "X[2,3]; noop_with_empty_axes=1", "X[2,37] axes[1]:i64={1}",                           \
+           "X[2,3]:f64 axes[1]:i64={0}", __VA_ARGS__)
 
 REDUCE_FAMILY(reduce_sum, "ReduceSum", 13, "X[2,3]:i32 axes[1]:i64={1}", "X[2,0] axes[1]:i64={1}")
-REDUCE_FAMILY(reduce_mean, "ReduceMean", 18, "X[2,3]:i64 axes[1]:i64={1}", "X[2,2]:bf16 axes[1]:i64={1}")
-REDUCE_FAMILY(reduce_max, "ReduceMax", 18, "X[2,3]:u8 axes[1]:i64={1}", "X[2,3]:bool axes[1]:i64={0}",
-              "X[2,2]:u64 axes[1]:i64={1}", "X[2,0]:i8 axes[1]:i64={1}")
-REDUCE_FAMILY(reduce_min, "ReduceMin", 18, "X[2,3]:i8 axes[1]:i64={1}", "X[2,3]:bool axes[1]:i64={0}",
-              "X[2,2]:u64 axes[1]:i64={1}", "X[2,0]:u8 axes[1]:i64={1}")
+REDUCE_FAMILY(reduce_mean, "ReduceMean", 18, "X[2,3]:i64 axes[1]:i64={1}",
+              "X[2,2]:bf16 axes[1]:i64={1}")
+REDUCE_FAMILY(reduce_max, "ReduceMax", 18, "X[2,3]:u8 axes[1]:i64={1}",
+              "X[2,3]:bool axes[1]:i64={0}", "X[2,2]:u64 axes[1]:i64={1}",
+              "X[2,0]:i8 axes[1]:i64={1}")
+REDUCE_FAMILY(reduce_min, "ReduceMin", 18, "X[2,3]:i8 axes[1]:i64={1}",
+              "X[2,3]:bool axes[1]:i64={0}", "X[2,2]:u64 axes[1]:i64={1}",
+              "X[2,0]:u8 axes[1]:i64={1}")
 REDUCE_FAMILY(reduce_prod, "ReduceProd", 18, "X[2,3]:i32 axes[1]:i64={1}", "X[2,0] axes[1]:i64={1}")
 REDUCE_FAMILY(reduce_l1, "ReduceL1", 18, "X[3]:i32={-4,2,1} axes[1]:i64={0}")
 REDUCE_FAMILY(reduce_l2, "ReduceL2", 18, "X[2]:i32={-4,3} axes[1]:i64={0}")
@@ -319,6 +329,8 @@ REDUCE_FAMILY(reduce_log_sum_exp, "ReduceLogSumExp", 18, "X[2]={1000.0,1001.0} a
               "X[2]:i32={3,9} axes[1]:i64={0}")
 
 #define POSITIVE "X[2,3]={0.5,1.0,2.0,3.0,4.0,5.0}"
-REDUCE(oxp_op_reduce_log_sum_1, "ReduceLogSum", 1, 1, POSITIVE "; axes=0,1", POSITIVE "; axes=-1,0 keepdims=0", POSITIVE)
+REDUCE(oxp_op_reduce_log_sum_1, "ReduceLogSum", 1, 1, POSITIVE "; axes=0,1",
+       POSITIVE "; axes=-1,0 keepdims=0", POSITIVE)
 REDUCE(oxp_op_reduce_log_sum_18, "ReduceLogSum", 18, 2, POSITIVE " axes[1]:i64={1}",
-       POSITIVE " axes[1]:i64={0}; keepdims=0", POSITIVE "; noop_with_empty_axes=1", "X[3]:i32={1,2,9}")
+       POSITIVE " axes[1]:i64={0}; keepdims=0", POSITIVE "; noop_with_empty_axes=1",
+       "X[3]:i32={1,2,9}")

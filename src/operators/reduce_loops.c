@@ -11,56 +11,56 @@
 #define MINIMUM(a, v) ((v) < (a) || (v) != (v) ? (v) : (a))
 
 /* `map` is an expression of v, the element as an A, and with `shifted` also of s; `combine` takes the accumulator and that. */
-#define REDUCE_LOOP(attribute, function, T, A, start, combine, map, shifted)                       \
-    attribute static void function##_one(const T *x, size_t count, A *accumulator,                 \
-                                         const A *shifts)                                          \
-    {                                                                                              \
-        A lanes[LANES];                                                                            \
-        A s = shifted ? shifts[0] : 0;                                                             \
-        size_t i = 0;                                                                              \
-        (void)s;                                                                                   \
-        for (int k = 0; k < LANES; k++)                                                            \
-            lanes[k] = (start);                                                                    \
-        for (; i + LANES <= count; i += LANES)                                                     \
-            for (size_t k = 0; k < LANES; k++) {                                                   \
-                A v = (A)x[i + k];                                                                 \
-                A m = (map);                                                                       \
-                lanes[k] = combine(lanes[k], m);                                                   \
-            }                                                                                      \
-        for (; i < count; i++) {                                                                   \
-            A v = (A)x[i];                                                                         \
-            A m = (map);                                                                           \
-            lanes[i % LANES] = combine(lanes[i % LANES], m);                                       \
-        }                                                                                          \
-        for (int width = LANES / 2; width > 0; width /= 2)                                         \
-            for (int k = 0; k < width; k++)                                                        \
-                lanes[k] = combine(lanes[k], lanes[k + width]);                                    \
-        accumulator[0] = combine(accumulator[0], lanes[0]);                                        \
-    }                                                                                              \
-    attribute static void function##_each(const T *x, size_t count, A *accumulators,               \
-                                          const A *shifts)                                         \
-    {                                                                                              \
-        (void)shifts;                                                                              \
-        OXP_LANES                                                                                  \
-        for (size_t i = 0; i < count; i++) {                                                       \
-            A v = (A)x[i];                                                                         \
-            A s = shifted ? shifts[i] : 0;                                                         \
-            (void)s;                                                                               \
-            A m = (map);                                                                           \
-            accumulators[i] = combine(accumulators[i], m);                                         \
-        }                                                                                          \
-    }                                                                                              \
-    static void function(const T *x, size_t count, A *accumulators, bool moves, const A *shifts)   \
-    {                                                                                              \
-        (moves ? function##_each : function##_one)(x, count, accumulators, shifts);                \
+#define REDUCE_LOOP(attribute, function, T, A, start, combine, map, shifted)                     \
+    attribute static void function##_one(const T *x, size_t count, A *accumulator,               \
+                                         const A *shifts)                                        \
+    {                                                                                            \
+        A lanes[LANES];                                                                          \
+        A s = shifted ? shifts[0] : 0;                                                           \
+        size_t i = 0;                                                                            \
+        (void)s;                                                                                 \
+        for (int k = 0; k < LANES; k++)                                                          \
+            lanes[k] = (start);                                                                  \
+        for (; i + LANES <= count; i += LANES)                                                   \
+            for (size_t k = 0; k < LANES; k++) {                                                 \
+                A v = (A)x[i + k];                                                               \
+                A m = (map);                                                                     \
+                lanes[k] = combine(lanes[k], m);                                                 \
+            }                                                                                    \
+        for (; i < count; i++) {                                                                 \
+            A v = (A)x[i];                                                                       \
+            A m = (map);                                                                         \
+            lanes[i % LANES] = combine(lanes[i % LANES], m);                                     \
+        }                                                                                        \
+        for (int width = LANES / 2; width > 0; width /= 2)                                       \
+            for (int k = 0; k < width; k++)                                                      \
+                lanes[k] = combine(lanes[k], lanes[k + width]);                                  \
+        accumulator[0] = combine(accumulator[0], lanes[0]);                                      \
+    }                                                                                            \
+    attribute static void function##_each(const T *x, size_t count, A *accumulators,             \
+                                          const A *shifts)                                       \
+    {                                                                                            \
+        (void)shifts;                                                                            \
+        OXP_LANES                                                                                \
+        for (size_t i = 0; i < count; i++) {                                                     \
+            A v = (A)x[i];                                                                       \
+            A s = shifted ? shifts[i] : 0;                                                       \
+            (void)s;                                                                             \
+            A m = (map);                                                                         \
+            accumulators[i] = combine(accumulators[i], m);                                       \
+        }                                                                                        \
+    }                                                                                            \
+    static void function(const T *x, size_t count, A *accumulators, bool moves, const A *shifts) \
+    {                                                                                            \
+        (moves ? function##_each : function##_one)(x, count, accumulators, shifts);              \
     }
 
 /* FLOAT is widened; e^(v - s) alone is taken in float. */
-#define FLOAT_LOOPS(name, start, combine, map, shifted)                                            \
-    REDUCE_LOOP(OXP_HOT, name##_f32, float, double, start, combine, map, shifted)                  \
+#define FLOAT_LOOPS(name, start, combine, map, shifted)                           \
+    REDUCE_LOOP(OXP_HOT, name##_f32, float, double, start, combine, map, shifted) \
     REDUCE_LOOP(OXP_WIDE, name##_f64, double, double, start, combine, map, shifted)
 /* Wrapping sums and products are those of the unsigned twin. */
-#define INTEGER_LOOP(name, A, start, combine, map)                                                 \
+#define INTEGER_LOOP(name, A, start, combine, map) \
     REDUCE_LOOP(OXP_WIDE, name##_i64, A, A, start, combine, map, false)
 
 FLOAT_LOOPS(sum, 0.0, PLUS, v, false)

@@ -11,10 +11,10 @@
 
 typedef enum oxp_reduction {
     OXP_REDUCE_SUM,
-    OXP_REDUCE_ABS,       /* sum of |v| */
-    OXP_REDUCE_SQUARE,    /* sum of v^2 */
+    OXP_REDUCE_ABS,    /* sum of |v| */
+    OXP_REDUCE_SQUARE, /* sum of v^2 */
     OXP_REDUCE_PRODUCT,
-    OXP_REDUCE_MAX,       /* NaN wins */
+    OXP_REDUCE_MAX, /* NaN wins */
     OXP_REDUCE_MIN,
     OXP_REDUCE_EXP,       /* sum of e^(v - shift); floats only */
     OXP_REDUCE_DEVIATION, /* sum of (v - shift)^2; floats only */

@@ -17,10 +17,12 @@ typedef struct oxp_reduce_plan {
     size_t reduced_dims[OXP_MAX_RANK], reduced_strides[OXP_MAX_RANK];
 } oxp_reduce_plan;
 
-void oxp_reduce_plan_make(oxp_reduce_plan *plan, int rank, const int64_t *dims, const bool *reduced);
+void oxp_reduce_plan_make(oxp_reduce_plan *plan, int rank, const int64_t *dims,
+                          const bool *reduced);
 
 /* Elements offset .. offset+count-1 of the input go to output `out`, or with out_moves to out .. out+count-1. */
-typedef void (*oxp_reduce_visit)(void *user, size_t offset, size_t count, size_t out, bool out_moves);
+typedef void (*oxp_reduce_visit)(void *user, size_t offset, size_t count, size_t out,
+                                 bool out_moves);
 void oxp_reduce_walk(const oxp_reduce_plan *plan, oxp_reduce_visit visit, void *user);
 
 #endif

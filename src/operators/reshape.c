@@ -1,7 +1,8 @@
 /* reshape.c - Reshape: the same elements under the shape that input 1 lists.
  *
- * One entry may be -1: what is left over. An entry 0 keeps the input's dimension, or is a real 0 with allowzero=1 (opset
- * 14). The output is the input's memory. https://onnx.ai/onnx/operators/onnx__Reshape.html */
+ * One entry may be -1: what is left over. An entry 0 keeps the input's dimension, or is a real 0
+ * with allowzero=1 (opset 14). The output is the input's memory.
+ * https://onnx.ai/onnx/operators/onnx__Reshape.html */
 #include <string.h>
 
 #include "operators/movement.h"
@@ -15,7 +16,8 @@ static oxp_status fail_mismatch(oxp_node *n, const int64_t *asked, size_t rank)
                          oxp_shape_text(to, (int)rank, asked));
 }
 
-/* Puts kept dimensions in the place of zeros and finds the -1; *unknown is -1 when there is none. */
+/* Puts kept dimensions in the place of zeros and finds the -1; *unknown is -1 when there is
+ * none. */
 static oxp_status resolve(oxp_node *n, int64_t *dims, int rank, bool allow_zero, int *unknown,
                           uint32_t *kept)
 {
@@ -47,7 +49,8 @@ static oxp_status resolve(oxp_node *n, int64_t *dims, int rank, bool allow_zero,
     return OXP_OK;
 }
 
-/* The -1: what the input has besides the kept dimensions, over the other given ones. False when that is not whole. */
+/* The -1: what the input has besides the kept dimensions, over the other given ones. False when
+ * that is not whole. */
 static bool infer(const oxp_tensor *x, int64_t *dims, int rank, int unknown, uint32_t kept)
 {
     size_t have = 1, given = 1;

@@ -1,8 +1,9 @@
-/* resize.c - Resize and Upsample: attributes, sizes and rows of the table. The sampling is in resize_tables.c and
- * resize_interpolate.c. https://onnx.ai/onnx/operators/onnx__Resize.html
+/* resize.c - Resize and Upsample: attributes, sizes and rows of the table. The sampling is in
+ * resize_tables.c and resize_interpolate.c. https://onnx.ai/onnx/operators/onnx__Resize.html
  *
- * An output dimension is floor(dimension * scale) in float, or what `sizes` says. nearest moves any type; linear and cubic
- * take floats, INT8, UINT8 and INT32. Before opset 11, and in Upsample, places are asymmetric. */
+ * An output dimension is floor(dimension * scale) in float, or what `sizes` says. nearest moves any
+ * type; linear and cubic take floats, INT8, UINT8 and INT32. Before opset 11, and in Upsample,
+ * places are asymmetric. */
 #include "operators/resize.h"
 
 #include <math.h>

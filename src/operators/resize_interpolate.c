@@ -1,8 +1,8 @@
-/* resize_interpolate.c - linear and cubic interpolation, one axis after the other from the last: [outer, in, inner] to
- * [outer, out, inner].
+/* resize_interpolate.c - linear and cubic interpolation, one axis after the other from the last:
+ * [outer, in, inner] to [outer, out, inner].
  *
- * FLOAT, FLOAT16 and BFLOAT16 are blended in float, DOUBLE and integers in double; integers are then cut toward zero and
- * clamped, as ONNX Runtime does. */
+ * FLOAT, FLOAT16 and BFLOAT16 are blended in float, DOUBLE and integers in double; integers are
+ * then cut toward zero and clamped, as ONNX Runtime does. */
 #include <string.h>
 
 #include "operators/resize.h"

@@ -1,9 +1,11 @@
-/* resize_tables.c - where each output of Resize looks in the input along one axis, and with which weights.
+/* resize_tables.c - where each output of Resize looks in the input along one axis, and with which
+ * weights.
  *
- * Places are computed in float and in the order of operations of ONNX Runtime, so that ties of nearest fall the same way.
- * Cubic weights: Keys, "Cubic convolution interpolation for digital image processing" (1981), equation 4 with a =
- * cubic_coeff_a. Antialiasing stretches the filter by 1/scale where an axis shrinks. Places beyond the edge read the edge,
- * or get no weight with exclude_outside. */
+ * Places are computed in float and in the order of operations of ONNX Runtime, so that ties of
+ * nearest fall the same way. Cubic weights: Keys, "Cubic convolution interpolation for digital
+ * image processing" (1981), equation 4 with a = cubic_coeff_a. Antialiasing stretches the filter by
+ * 1/scale where an axis shrinks. Places beyond the edge read the edge, or get no weight with
+ * exclude_outside. */
 #include <math.h>
 
 #include "operators/resize.h"

@@ -1,5 +1,5 @@
-/* reverse_sequence.c - ReverseSequence: in batch entry b the first sequence_lens[b] steps of the time axis backward, the
- * rest as it is. Batch and time axis are 0 and 1 in either order.
+/* reverse_sequence.c - ReverseSequence: in batch entry b the first sequence_lens[b] steps of the
+ * time axis backward, the rest as it is. Batch and time axis are 0 and 1 in either order.
  * https://onnx.ai/onnx/operators/onnx__ReverseSequence.html */
 #include <string.h>
 

@@ -1,10 +1,10 @@
-/* roi_align.c - RoiAlign: y[r,c,:,:] = the region rois[r] of x[batch_indices[r],c], pooled to output_height x output_width
- * bins from bilinear samples (He et al., "Mask R-CNN", arXiv 1703.06870).
- * https://onnx.ai/onnx/operators/onnx__RoiAlign.html
+/* roi_align.c - RoiAlign: y[r,c,:,:] = the region rois[r] of x[batch_indices[r],c], pooled to
+ * output_height x output_width bins from bilinear samples (He et al., "Mask R-CNN", arXiv
+ * 1703.06870). https://onnx.ai/onnx/operators/onnx__RoiAlign.html
  *
- * sampling_ratio 0 takes ceil(region / bins) samples an axis. Before opset 16 coordinates are not shifted by half a pixel
- * and a region is at least 1 wide. Mode max takes the largest weighted corner, as the standard's reference does. FLOAT,
- * FLOAT16 and BFLOAT16. */
+ * sampling_ratio 0 takes ceil(region / bins) samples an axis. Before opset 16 coordinates are not
+ * shifted by half a pixel and a region is at least 1 wide. Mode max takes the largest weighted
+ * corner, as the standard's reference does. FLOAT, FLOAT16 and BFLOAT16. */
 #include <math.h>
 
 #include "operators/movement.h"

@@ -1,11 +1,12 @@
-/* rotary_embedding.c - RotaryEmbedding of opset 23 and of com.microsoft (Su et al., "RoFormer", arXiv 2104.09864): pairs
- * (a, b) of the first `dim` entries of each head turn by the angle of their place,
+/* rotary_embedding.c - RotaryEmbedding of opset 23 and of com.microsoft (Su et al., "RoFormer",
+ * arXiv 2104.09864): pairs (a, b) of the first `dim` entries of each head turn by the angle of
+ * their place,
  *   a' = a cos - b sin,   b' = a sin + b cos,
  * a pair being entries i and i + dim/2, or 2i and 2i + 1 (interleaved). The rest of the head stays.
  *
- * X is [B, S, H * D] (with num_heads) or [B, H, S, D]; the caches are [places, dim/2], looked up by position_ids, or
- * [B, S, dim/2] without them. The com.microsoft form takes position_ids as [B, S] or as [1], the place of the first row.
- * https://onnx.ai/onnx/operators/onnx__RotaryEmbedding.html
+ * X is [B, S, H * D] (with num_heads) or [B, H, S, D]; the caches are [places, dim/2], looked up by
+ * position_ids, or [B, S, dim/2] without them. The com.microsoft form takes position_ids as [B, S]
+ * or as [1], the place of the first row. https://onnx.ai/onnx/operators/onnx__RotaryEmbedding.html
  * Not here: packed batches and a scale other than 1 (com.microsoft). */
 #include <string.h>
 

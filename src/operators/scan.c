@@ -1,9 +1,9 @@
-/* scan.c - Scan: (states, slices of the scan inputs) -> (states, scan output slices), once for every entry along the scan
- * axes. https://onnx.ai/onnx/operators/onnx__Scan.html
+/* scan.c - Scan: (states, slices of the scan inputs) -> (states, scan output slices), once for
+ * every entry along the scan axes. https://onnx.ai/onnx/operators/onnx__Scan.html
  *
- * Opset 9: each scan input and output has its axis and direction. Opset 8: the scan axis is 1 behind a batch axis 0 of
- * states and scan inputs, every batch entry is scanned by itself over sequence_lens of them; the rest of a scan output is
- * 0. */
+ * Opset 9: each scan input and output has its axis and direction. Opset 8: the scan axis is 1
+ * behind a batch axis 0 of states and scan inputs, every batch entry is scanned by itself over
+ * sequence_lens of them; the rest of a scan output is 0. */
 #include "operators/control_flow.h"
 
 typedef struct scan_state {
@@ -18,12 +18,11 @@ typedef struct scan_run {
     const scan_state *s;
     size_t states, scans, outs; /* outs: scan outputs */
     const oxp_tensor **inputs;
-    oxp_tensor *values;    /* states */
-    oxp_tensor *slices;    /* of the scan inputs */
-    oxp_tensor *outputs;   /* states, then scan output slices */
-    oxp_tensor *sequences; /* opset 8: scan inputs of one batch entry */
-    oxp_collector *
-        collectors; /* opset 8: states, then scan outputs; opset 9: scan outputs behind unused ones */
+    oxp_tensor *values;        /* states */
+    oxp_tensor *slices;        /* of the scan inputs */
+    oxp_tensor *outputs;       /* states, then scan output slices */
+    oxp_tensor *sequences;     /* opset 8: scan inputs of one batch entry */
+    oxp_collector *collectors; /* one per output; opset 9 leaves those of the states unused */
 } scan_run;
 
 static oxp_status read_list(oxp_node *n, const char *name, size_t expected, const int64_t **values)
@@ -122,7 +121,8 @@ static void run_end(scan_run *r)
         oxp_collector_free(&r->collectors[i]);
 }
 
-/* The body on the slices that are set; its scan outputs are collected, its states replace the values. */
+/* The body on the slices that are set; its scan outputs are collected, its states replace the
+ * values. */
 static oxp_status run_body(scan_run *r)
 {
     OXP_TRY(oxp_node_run_subgraph(r->n, r->s->body, r->inputs, r->states + r->scans, r->outputs,

@@ -1,6 +1,6 @@
-/* scatter_cache.c - TensorScatter: y = past_cache, with `update` written along `axis` from write_indices[b] on in batch
- * entry b (0 without them), beyond the end again at the front when mode is circular.
- * https://onnx.ai/onnx/operators/onnx__TensorScatter.html */
+/* scatter_cache.c - TensorScatter: y = past_cache, with `update` written along `axis` from
+ * write_indices[b] on in batch entry b (0 without them), beyond the end again at the front when
+ * mode is circular. https://onnx.ai/onnx/operators/onnx__TensorScatter.html */
 #include <string.h>
 
 #include "operators/movement.h"

@@ -1,6 +1,6 @@
 /* scatter_elements.c - ScatterElements, and Scatter as it was called before opset 11: y = x, then
- * y[i,indices[i,j,k],k] = updates[i,j,k] (axis 1), in the order of the updates, or reduced into what stands there.
- * https://onnx.ai/onnx/operators/onnx__ScatterElements.html */
+ * y[i,indices[i,j,k],k] = updates[i,j,k] (axis 1), in the order of the updates, or reduced into
+ * what stands there. https://onnx.ai/onnx/operators/onnx__ScatterElements.html */
 #include "operators/scatter_elements.h"
 
 #include <string.h>

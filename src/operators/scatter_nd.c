@@ -1,6 +1,6 @@
-/* scatter_nd.c - ScatterND: y = x, then y[indices[i..., :]..., s...] = updates[i..., s...], in the order of the updates, or
- * reduced into what stands there (add and mul since opset 16, max and min since 18).
- * https://onnx.ai/onnx/operators/onnx__ScatterND.html */
+/* scatter_nd.c - ScatterND: y = x, then y[indices[i..., :]..., s...] = updates[i..., s...], in the
+ * order of the updates, or reduced into what stands there (add and mul since opset 16, max and min
+ * since 18). https://onnx.ai/onnx/operators/onnx__ScatterND.html */
 #include <string.h>
 
 #include "operators/gather_nd.h"

@@ -1,7 +1,7 @@
 /* scatter_reduction.c - add, mul, max and min of scattered updates, for every type with arithmetic.
  *
- * Integers wrap. FLOAT16 and BFLOAT16 are computed in float and rounded after each update. Where one side is NaN, max and
- * min give NaN. */
+ * Integers wrap. FLOAT16 and BFLOAT16 are computed in float and rounded after each update. Where
+ * one side is NaN, max and min give NaN. */
 #include "operators/scatter_reduction.h"
 
 #include <string.h>

@@ -1,7 +1,8 @@
 /* shape.c - Shape and Size: the dimensions of a tensor, and their product, as INT64.
  *
- * Shape takes the dimensions [start, end) since opset 15; both bounds count from the back when negative and are clamped.
- * https://onnx.ai/onnx/operators/onnx__Shape.html, https://onnx.ai/onnx/operators/onnx__Size.html */
+ * Shape takes the dimensions [start, end) since opset 15; both bounds count from the back when
+ * negative and are clamped. https://onnx.ai/onnx/operators/onnx__Shape.html,
+ * https://onnx.ai/onnx/operators/onnx__Size.html */
 #include <string.h>
 
 #include "operators/operator.h"

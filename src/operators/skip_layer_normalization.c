@@ -33,7 +33,8 @@ static oxp_status prepare(oxp_node *n, bool simplified)
         return n->ctx->status;
     OXP_TRY(oxp_real_types(n, 0x1e));
     if (x->rank == 0)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "the input is a scalar, expected a last dimension");
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE",
+                             "the input is a scalar, expected a last dimension");
     state->simplified = simplified;
     state->beta = simplified ? -1 : 3;
     state->bias = simplified ? 3 : 4;
@@ -85,7 +86,8 @@ static oxp_status make_sums(oxp_node *n, float **sums)
     OXP_TRY(oxp_row_parameter(n, 1, x->rank, x->dims, state->length, &skip, &step));
     if (oxp_node_has(n, state->bias))
         OXP_TRY(oxp_real_in_optional(n, state->bias, &bias));
-    *sums = oxp_node_makes(n, 3) ? oxp_real_out(n, 3) : oxp_node_scratch(n, x->count, sizeof **sums);
+    *sums =
+        oxp_node_makes(n, 3) ? oxp_real_out(n, 3) : oxp_node_scratch(n, x->count, sizeof **sums);
     if (!*sums)
         return n->ctx->status;
     for (size_t r = 0; r < state->rows; r++) {
@@ -140,9 +142,11 @@ const oxp_operator oxp_op_ms_skip_layer_normalization_1 = {
     .optional = 1u << 3 | 1u << 4,
     .prepare = prepare_skip,
     .forward = forward,
-    .examples = (const char *const[]){"X[2,3,4] skip[2,3,4] gamma[4] beta[4]", "X[2,3,4] skip[3,4] gamma[4] _ bias[4]",
-                                      "X[2,3,4] skip[1,3,4] gamma[4] beta[4] bias[4]; epsilon=0.001",
-                                      "X[2,3,4]:f16 skip[2,3,4]:f16 gamma[4]:f16 beta[4]:f16", NULL},
+    .examples =
+        (const char *const[]){"X[2,3,4] skip[2,3,4] gamma[4] beta[4]",
+                              "X[2,3,4] skip[3,4] gamma[4] _ bias[4]",
+                              "X[2,3,4] skip[1,3,4] gamma[4] beta[4] bias[4]; epsilon=0.001",
+                              "X[2,3,4]:f16 skip[2,3,4]:f16 gamma[4]:f16 beta[4]:f16", NULL},
 };
 
 const oxp_operator oxp_op_ms_skip_simplified_layer_normalization_1 = {
@@ -156,6 +160,8 @@ const oxp_operator oxp_op_ms_skip_simplified_layer_normalization_1 = {
     .optional = 1u << 3,
     .prepare = prepare_skip_simplified,
     .forward = forward,
-    .examples = (const char *const[]){"X[2,3,4] skip[2,3,4] gamma[4]", "X[2,3,4] skip[3,4] gamma[4] bias[4]",
-                                      "X[2,3,4]:bf16 skip[2,3,4]:bf16 gamma[4]:bf16; epsilon=0.001", NULL},
+    .examples =
+        (const char *const[]){"X[2,3,4] skip[2,3,4] gamma[4]",
+                              "X[2,3,4] skip[3,4] gamma[4] bias[4]",
+                              "X[2,3,4]:bf16 skip[2,3,4]:bf16 gamma[4]:bf16; epsilon=0.001", NULL},
 };

@@ -1,7 +1,8 @@
 /* slice.c - Slice: x[start:end:step] along some axes, as NumPy counts them.
  *
- * Bounds below 0 count from the back, then they are clamped; a negative step walks backward. Bounds and axes are
- * attributes before opset 10 and inputs from then on. https://onnx.ai/onnx/operators/onnx__Slice.html */
+ * Bounds below 0 count from the back, then they are clamped; a negative step walks backward. Bounds
+ * and axes are attributes before opset 10 and inputs from then on.
+ * https://onnx.ai/onnx/operators/onnx__Slice.html */
 #include <string.h>
 
 #include "operators/movement.h"
@@ -20,7 +21,8 @@ static int64_t clamp(int64_t v, int64_t low, int64_t high)
     return v < low ? low : v > high ? high : v;
 }
 
-/* How many elements start, start+step, ... lie before end; *start comes back clamped and *step harmless. */
+/* How many elements start, start+step, ... lie before end; *start comes back clamped and *step
+ * harmless. */
 static int64_t resolve_axis(int64_t dim, int64_t *start, int64_t end, int64_t *step)
 {
     bool backward = *step < 0;

@@ -29,10 +29,14 @@ static oxp_status prepare(oxp_node *n)
     if (x->rank > 0) /* a scalar is a line of one element */
         OXP_TRY(oxp_node_axis(n, value, x->rank, false, &axis));
     const char *type = n->op->type;
-    state->kind = strcmp(type, "Softmax") == 0 ? KIND_SOFTMAX : strcmp(type, "LogSoftmax") == 0 ? KIND_LOG : KIND_HARD;
+    state->kind = strcmp(type, "Softmax") == 0      ? KIND_SOFTMAX
+                  : strcmp(type, "LogSoftmax") == 0 ? KIND_LOG
+                                                    : KIND_HARD;
     state->outer = state->length = state->inner = 1;
     for (int d = 0; d < x->rank; d++) {
-        size_t *part = d < axis ? &state->outer : d == axis || matrix ? &state->length : &state->inner;
+        size_t *part = d < axis              ? &state->outer
+                       : d == axis || matrix ? &state->length
+                                             : &state->inner;
         *part *= (size_t)x->dims[d];
     }
     OXP_TRY(oxp_output(n, 0, x->dtype, x->rank, x->dims));
@@ -130,7 +134,8 @@ OXP_HOT static void largest_each(const float *x, float *most, size_t count)
         most[i] = x[i] > most[i] ? x[i] : most[i];
 }
 
-OXP_HOT static void exponentials_each(const float *x, float *y, const float *shifts, double *sums, size_t count)
+OXP_HOT static void exponentials_each(const float *x, float *y, const float *shifts, double *sums,
+                                      size_t count)
 {
     OXP_LANES
     for (size_t i = 0; i < count; i++) {
@@ -147,7 +152,8 @@ OXP_HOT static void scale_each(float *y, const float *factors, size_t count)
         y[i] *= factors[i];
 }
 
-OXP_HOT static void subtract_each(const float *x, float *y, const float *shifts, const float *logarithms, size_t count)
+OXP_HOT static void subtract_each(const float *x, float *y, const float *shifts,
+                                  const float *logarithms, size_t count)
 {
     OXP_LANES
     for (size_t i = 0; i < count; i++)
@@ -193,15 +199,15 @@ static void softmax_doubles(const softmax_state *s, const double *x, double *y)
     }
 }
 
-#define HARDMAX(function, T)                                                                       \
-    static void function(const softmax_state *s, const T *x, T *y)                                 \
-    {                                                                                              \
-        size_t best = 0;                                                                           \
-        for (size_t k = 0; k < s->length; k++) {                                                   \
-            y[k * s->inner] = 0;                                                                   \
-            best = x[k * s->inner] > x[best * s->inner] ? k : best;                                \
-        }                                                                                          \
-        y[best * s->inner] = 1;                                                                    \
+#define HARDMAX(function, T)                                        \
+    static void function(const softmax_state *s, const T *x, T *y)  \
+    {                                                               \
+        size_t best = 0;                                            \
+        for (size_t k = 0; k < s->length; k++) {                    \
+            y[k * s->inner] = 0;                                    \
+            best = x[k * s->inner] > x[best * s->inner] ? k : best; \
+        }                                                           \
+        y[best * s->inner] = 1;                                     \
     }
 HARDMAX(hardmax_floats, float)
 HARDMAX(hardmax_doubles, double)
@@ -249,21 +255,21 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
-#define SOFTMAX(symbol, type_, since_)                                                             \
-    const oxp_operator symbol = {                                                                  \
-        .domain = "",                                                                              \
-        .type = type_,                                                                             \
-        .since = since_,                                                                           \
-        .min_in = 1,                                                                               \
-        .max_in = 1,                                                                               \
-        .min_out = 1,                                                                              \
-        .max_out = 1,                                                                              \
-        .prepare = prepare,                                                                        \
-        .forward = forward,                                                                        \
-        .examples = (const char *const[]){"X[2,3]", "X[2,3,4]", "X[2,3,4]; axis=1",                \
-                                          "X[2,3,4]; axis=0", "X[2,37]", "X[2,3]:f16",             \
-                                          "X[2,3]:f64; axis=-1", "X[3]={1000.0,1001.0,-1000.0}; axis=0", \
-                                          NULL},                                                   \
+#define SOFTMAX(symbol, type_, since_)                                                          \
+    const oxp_operator symbol = {                                                               \
+        .domain = "",                                                                           \
+        .type = type_,                                                                          \
+        .since = since_,                                                                        \
+        .min_in = 1,                                                                            \
+        .max_in = 1,                                                                            \
+        .min_out = 1,                                                                           \
+        .max_out = 1,                                                                           \
+        .prepare = prepare,                                                                     \
+        .forward = forward,                                                                     \
+        .examples =                                                                             \
+            (const char *const[]){"X[2,3]", "X[2,3,4]", "X[2,3,4]; axis=1", "X[2,3,4]; axis=0", \
+                                  "X[2,37]", "X[2,3]:f16", "X[2,3]:f64; axis=-1",               \
+                                  "X[3]={1000.0,1001.0,-1000.0}; axis=0", NULL},                \
     };
 SOFTMAX(oxp_op_softmax_1, "Softmax", 1)
 SOFTMAX(oxp_op_softmax_13, "Softmax", 13)

@@ -1,7 +1,8 @@
 /* split.c - Split: the input cut along `axis` into as many outputs as the node has.
  *
- * The lengths are attribute `split` before opset 13 and input 1 from then on; without them the parts are equal. From
- * opset 18 on `num_outputs` may leave a smaller last part. https://onnx.ai/onnx/operators/onnx__Split.html */
+ * The lengths are attribute `split` before opset 13 and input 1 from then on; without them the
+ * parts are equal. From opset 18 on `num_outputs` may leave a smaller last part.
+ * https://onnx.ai/onnx/operators/onnx__Split.html */
 #include <string.h>
 
 #include "operators/movement.h"

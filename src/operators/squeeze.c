@@ -1,7 +1,9 @@
-/* squeeze.c - Squeeze and Unsqueeze: dimensions of 1 taken out of the shape, or put into it; the input's memory.
+/* squeeze.c - Squeeze and Unsqueeze: dimensions of 1 taken out of the shape, or put into it; the
+ * input's memory.
  *
- * The axes are an attribute before opset 13 and input 1 from then on. Squeeze without axes takes every dimension of 1.
- * https://onnx.ai/onnx/operators/onnx__Squeeze.html, https://onnx.ai/onnx/operators/onnx__Unsqueeze.html */
+ * The axes are an attribute before opset 13 and input 1 from then on. Squeeze without axes takes
+ * every dimension of 1. https://onnx.ai/onnx/operators/onnx__Squeeze.html,
+ * https://onnx.ai/onnx/operators/onnx__Unsqueeze.html */
 #include "operators/movement.h"
 
 static oxp_status squeeze_to(oxp_node *n, const int64_t *values, size_t count, bool given)

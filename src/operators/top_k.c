@@ -1,8 +1,9 @@
-/* top_k.c - TopK: the k largest (or smallest) values along `axis` and their indices (INT64), best first; of equal values
- * the one with the lower index stands first. https://onnx.ai/onnx/operators/onnx__TopK.html
+/* top_k.c - TopK: the k largest (or smallest) values along `axis` and their indices (INT64), best
+ * first; of equal values the one with the lower index stands first.
+ * https://onnx.ai/onnx/operators/onnx__TopK.html
  *
- * k is an attribute in opset 1 and input 1 since 10; largest and sorted came with 11 (the order is always the sorted one).
- * NaN is above every number. A line of D values costs D log k. */
+ * k is an attribute in opset 1 and input 1 since 10; largest and sorted came with 11 (the order is
+ * always the sorted one). NaN is above every number. A line of D values costs D log k. */
 #include <string.h>
 
 #include "operators/movement.h"

@@ -1,7 +1,7 @@
 /* transpose.c - Transpose: y's dimension i is x's dimension perm[i] (default: reversed).
  *
- * A permutation that only moves dimensions of 1 leaves the memory as it is and gives the input's. The others are one
- * strided copy, which finds matrix transposes and runs by itself (movement.c).
+ * A permutation that only moves dimensions of 1 leaves the memory as it is and gives the input's.
+ * The others are one strided copy, which finds matrix transposes and runs by itself (movement.c).
  * https://onnx.ai/onnx/operators/onnx__Transpose.html */
 #include "operators/movement.h"
 

@@ -18,7 +18,8 @@ typedef struct oxp_unary {
     /* x is sign- or zero-extended; the result is cut to the type. NULL: floats only. */
     int64_t (*integer)(int64_t x, bool is_unsigned, const float *p);
     /* dx += dy f'(x) */
-    void (*df)(const float *x, const float *y, const float *dy, float *dx, size_t count, const float *p);
+    void (*df)(const float *x, const float *y, const float *dy, float *dx, size_t count,
+               const float *p);
     struct {
         const char *name;
         float otherwise;
@@ -26,25 +27,25 @@ typedef struct oxp_unary {
 } oxp_unary;
 
 /* The loop of a row: `expression` is f of v, with a and b the attributes. */
-#define OXP_UNARY_F32(function, expression)                                                        \
-    OXP_HOT static void function(const float *x, float *y, size_t count, const float *p)           \
-    {                                                                                              \
-        float a = p[0], b = p[1];                                                                  \
-        (void)a;                                                                                   \
-        (void)b;                                                                                   \
-        OXP_LANES                                                                                  \
-        for (size_t i = 0; i < count; i++) {                                                       \
-            float v = x[i];                                                                        \
-            y[i] = (expression);                                                                   \
-        }                                                                                          \
+#define OXP_UNARY_F32(function, expression)                                              \
+    OXP_HOT static void function(const float *x, float *y, size_t count, const float *p) \
+    {                                                                                    \
+        float a = p[0], b = p[1];                                                        \
+        (void)a;                                                                         \
+        (void)b;                                                                         \
+        OXP_LANES                                                                        \
+        for (size_t i = 0; i < count; i++) {                                             \
+            float v = x[i];                                                              \
+            y[i] = (expression);                                                         \
+        }                                                                                \
     }
-#define OXP_UNARY_F64(function, expression)                                                        \
-    static double function(double v, const float *p)                                               \
-    {                                                                                              \
-        double a = (double)p[0], b = (double)p[1];                                                 \
-        (void)a;                                                                                   \
-        (void)b;                                                                                   \
-        return (expression);                                                                       \
+#define OXP_UNARY_F64(function, expression)          \
+    static double function(double v, const float *p) \
+    {                                                \
+        double a = (double)p[0], b = (double)p[1];   \
+        (void)a;                                     \
+        (void)b;                                     \
+        return (expression);                         \
     }
 
 /* Finds the node's type in the table, reads its attributes and shapes the output. */
@@ -52,18 +53,18 @@ oxp_status oxp_unary_prepare(oxp_node *n, const oxp_unary *table, size_t rows);
 oxp_status oxp_unary_prepare_row(oxp_node *n, const oxp_unary *row);
 oxp_status oxp_unary_forward(oxp_node *n);
 
-#define OXP_UNARY_OPERATOR(symbol, domain_, type_, since_, prepare_, ...)                          \
-    const oxp_operator symbol = {                                                                  \
-        .domain = domain_,                                                                         \
-        .type = type_,                                                                             \
-        .since = since_,                                                                           \
-        .min_in = 1,                                                                               \
-        .max_in = 1,                                                                               \
-        .min_out = 1,                                                                              \
-        .max_out = 1,                                                                              \
-        .prepare = prepare_,                                                                       \
-        .forward = oxp_unary_forward,                                                              \
-        .examples = (const char *const[]){__VA_ARGS__, NULL},                                      \
+#define OXP_UNARY_OPERATOR(symbol, domain_, type_, since_, prepare_, ...) \
+    const oxp_operator symbol = {                                         \
+        .domain = domain_,                                                \
+        .type = type_,                                                    \
+        .since = since_,                                                  \
+        .min_in = 1,                                                      \
+        .max_in = 1,                                                      \
+        .min_out = 1,                                                     \
+        .max_out = 1,                                                     \
+        .prepare = prepare_,                                              \
+        .forward = oxp_unary_forward,                                     \
+        .examples = (const char *const[]){__VA_ARGS__, NULL},             \
     };
 
 #endif

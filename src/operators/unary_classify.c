@@ -69,18 +69,18 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
-#define CLASSIFY(symbol, type_, since_, prepare_, ...)                                             \
-    const oxp_operator symbol = {                                                                  \
-        .domain = "",                                                                              \
-        .type = type_,                                                                             \
-        .since = since_,                                                                           \
-        .min_in = 1,                                                                               \
-        .max_in = 1,                                                                               \
-        .min_out = 1,                                                                              \
-        .max_out = 1,                                                                              \
-        .prepare = prepare_,                                                                       \
-        .forward = forward,                                                                        \
-        .examples = (const char *const[]){__VA_ARGS__, NULL},                                      \
+#define CLASSIFY(symbol, type_, since_, prepare_, ...)        \
+    const oxp_operator symbol = {                             \
+        .domain = "",                                         \
+        .type = type_,                                        \
+        .since = since_,                                      \
+        .min_in = 1,                                          \
+        .max_in = 1,                                          \
+        .min_out = 1,                                         \
+        .max_out = 1,                                         \
+        .prepare = prepare_,                                  \
+        .forward = forward,                                   \
+        .examples = (const char *const[]){__VA_ARGS__, NULL}, \
     };
 
 CLASSIFY(oxp_op_is_nan_9, "IsNaN", 9, prepare_nan, "X[2,3]", "X[3]:f16", "X[3]:f64")

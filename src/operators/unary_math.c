@@ -103,7 +103,8 @@ static oxp_status prepare(oxp_node *n)
     return oxp_unary_prepare(n, functions, sizeof functions / sizeof *functions);
 }
 
-#define UNARY(name, type, since, ...) OXP_UNARY_OPERATOR(oxp_op_##name, "", type, since, prepare, __VA_ARGS__)
+#define UNARY(name, type, since, ...) \
+    OXP_UNARY_OPERATOR(oxp_op_##name, "", type, since, prepare, __VA_ARGS__)
 
 UNARY(abs_6, "Abs", 6, "X[2,3]", "X[4]:i8={-128,-1,0,127}", "X[3]:u8", "X[2,2]:f16", "X[3]:f64")
 UNARY(neg_6, "Neg", 6, "X[2,3]", "X[3]:i32={-2147483648,5,0}", "X[4]:bf16")

@@ -1,6 +1,6 @@
-/* unique.c - Unique: the different elements (or slices along `axis`) in ascending order, or as they first appear
- * (sorted=0); then first indices, the way back, and counts. Slices compare element by element.
- * https://onnx.ai/onnx/operators/onnx__Unique.html
+/* unique.c - Unique: the different elements (or slices along `axis`) in ascending order, or as they
+ * first appear (sorted=0); then first indices, the way back, and counts. Slices compare element by
+ * element. https://onnx.ai/onnx/operators/onnx__Unique.html
  *
  * NaNs are one value, above all others. */
 #include <string.h>
@@ -68,7 +68,8 @@ static bool smaller(const void *user, size_t a, size_t b)
     return first[a] < first[b];
 }
 
-/* Which items are equal: class c has first index first[c] and count counts[c]; item k is of class of[k]. */
+/* Which items are equal: class c has first index first[c] and count counts[c]; item k is of class
+ * of[k]. */
 typedef struct classes {
     size_t count;
     size_t *first, *counts, *of, *spare;

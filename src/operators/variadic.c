@@ -13,8 +13,8 @@ OXP_BINARY_LOOP(OXP_WIDE, min_f64, double, double, a < b || a != a ? a : b)
 OXP_BINARY_LOOP(OXP_WIDE, max_f64, double, double, a > b || a != a ? a : b)
 OXP_BINARY_LOOP(OXP_WIDE, sum_f64, double, double, a + b)
 
-#define EXTREMES(suffix, T)                                                                        \
-    OXP_BINARY_LOOP(OXP_WIDE, min_##suffix, T, T, a < b ? a : b)                                   \
+#define EXTREMES(suffix, T)                                      \
+    OXP_BINARY_LOOP(OXP_WIDE, min_##suffix, T, T, a < b ? a : b) \
     OXP_BINARY_LOOP(OXP_WIDE, max_##suffix, T, T, a > b ? a : b)
 EXTREMES(i8, int8_t)
 EXTREMES(u8, uint8_t)
@@ -24,12 +24,12 @@ EXTREMES(i32, int32_t)
 EXTREMES(u32, uint32_t)
 EXTREMES(i64, int64_t)
 EXTREMES(u64, uint64_t)
-#define LOOPS(name)                                                                                \
-    {                                                                                              \
-        [OXP_FLOAT] = name##_f32, [OXP_DOUBLE] = name##_f64, [OXP_INT8] = name##_i8,               \
-        [OXP_UINT8] = name##_u8, [OXP_INT16] = name##_i16, [OXP_UINT16] = name##_u16,              \
-        [OXP_INT32] = name##_i32, [OXP_UINT32] = name##_u32, [OXP_INT64] = name##_i64,             \
-        [OXP_UINT64] = name##_u64                                                                  \
+#define LOOPS(name)                                                                    \
+    {                                                                                  \
+        [OXP_FLOAT] = name##_f32, [OXP_DOUBLE] = name##_f64, [OXP_INT8] = name##_i8,   \
+        [OXP_UINT8] = name##_u8, [OXP_INT16] = name##_i16, [OXP_UINT16] = name##_u16,  \
+        [OXP_INT32] = name##_i32, [OXP_UINT32] = name##_u32, [OXP_INT64] = name##_i64, \
+        [OXP_UINT64] = name##_u64                                                      \
     }
 
 static const oxp_binary functions[] = {
@@ -98,7 +98,8 @@ static oxp_status forward(oxp_node *n)
     if (n->in_count == 1)
         return OXP_OK;
     for (int i = 1; i < n->in_count; i++, left = out) {
-        oxp_broadcast_plan(&plan, out->rank, out->dims, 2, (const oxp_tensor *const[]){left, n->in[i]});
+        oxp_broadcast_plan(&plan, out->rank, out->dims, 2,
+                           (const oxp_tensor *const[]){left, n->in[i]});
         oxp_binary_apply(state->row, out->dtype, &plan, left->data, n->in[i]->data, out->data);
     }
     if (state->mean)
@@ -106,21 +107,25 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
-#define VARIADIC(symbol, type_, ...)                                                               \
-    const oxp_operator symbol = {                                                                  \
-        .domain = "",                                                                              \
-        .type = type_,                                                                             \
-        .since = 6,                                                                                \
-        .min_in = 1,                                                                               \
-        .max_in = -1,                                                                              \
-        .min_out = 1,                                                                              \
-        .max_out = 1,                                                                              \
-        .prepare = prepare,                                                                        \
-        .forward = forward,                                                                        \
-        .examples = (const char *const[]){__VA_ARGS__, NULL},                                      \
+#define VARIADIC(symbol, type_, ...)                          \
+    const oxp_operator symbol = {                             \
+        .domain = "",                                         \
+        .type = type_,                                        \
+        .since = 6,                                           \
+        .min_in = 1,                                          \
+        .max_in = -1,                                         \
+        .min_out = 1,                                         \
+        .max_out = 1,                                         \
+        .prepare = prepare,                                   \
+        .forward = forward,                                   \
+        .examples = (const char *const[]){__VA_ARGS__, NULL}, \
     };
 
-VARIADIC(oxp_op_min_6, "Min", "A[2,3]", "A[2,3] B[2,3]", "A[2,3] B[3] C[]", "A[3]:i8 B[3]:i8={-1,2,3}", "A[3]:f16 B[]:f16")
-VARIADIC(oxp_op_max_6, "Max", "A[2,3]", "A[2,3] B[2,3]", "A[2,1] B[3] C[]", "A[3]:u64 B[]:u64={2}", "A[3]:bf16 B[3]:bf16")
-VARIADIC(oxp_op_sum_6, "Sum", "A[2,3]", "A[2,3] B[2,3] C[2,3]", "A[2,1] B[3] C[]", "A[3]:f64 B[]:f64")
-VARIADIC(oxp_op_mean_6, "Mean", "A[2,3]", "A[2,3] B[2,3] C[2,3]", "A[2,1] B[3] C[]", "A[3]:f16 B[3]:f16")
+VARIADIC(oxp_op_min_6, "Min", "A[2,3]", "A[2,3] B[2,3]", "A[2,3] B[3] C[]",
+         "A[3]:i8 B[3]:i8={-1,2,3}", "A[3]:f16 B[]:f16")
+VARIADIC(oxp_op_max_6, "Max", "A[2,3]", "A[2,3] B[2,3]", "A[2,1] B[3] C[]", "A[3]:u64 B[]:u64={2}",
+         "A[3]:bf16 B[3]:bf16")
+VARIADIC(oxp_op_sum_6, "Sum", "A[2,3]", "A[2,3] B[2,3] C[2,3]", "A[2,1] B[3] C[]",
+         "A[3]:f64 B[]:f64")
+VARIADIC(oxp_op_mean_6, "Mean", "A[2,3]", "A[2,3] B[2,3] C[2,3]", "A[2,1] B[3] C[]",
+         "A[3]:f16 B[3]:f16")

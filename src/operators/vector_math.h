@@ -63,7 +63,8 @@ OXP_INLINE float oxp_expf(float x)
 {
     float limited = x < -104.0f ? -104.0f : x;
     limited = limited > 89.0f ? 89.0f : limited;
-    float shifted = limited * 1.44269502f + 12582912.0f; /* 1.5 * 2^23: the integer ends up in the low bits */
+    float shifted =
+        limited * 1.44269502f + 12582912.0f; /* 1.5 * 2^23: the integer ends up in the low bits */
     float n = shifted - 12582912.0f;
     float r = (limited - n * 0x1.62e4p-1f) - n * 0x1.7f7d1cp-20f;
     float p = oxp_expm1_small(r) + 1.0f;

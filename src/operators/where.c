@@ -11,32 +11,32 @@ typedef struct run {
     bool condition_moves, x_moves, y_moves;
 } run;
 
-#define CHOOSE(x_index, y_index)                                                                   \
-    OXP_LANES                                                                                      \
-    for (size_t i = 0; i < r->count; i++)                                                          \
+#define CHOOSE(x_index, y_index)          \
+    OXP_LANES                             \
+    for (size_t i = 0; i < r->count; i++) \
         out[i] = condition[i] ? x[x_index] : y[y_index];
 
 /* A condition that stands still is a copy or a fill of the chosen side. */
-#define WHERE_LOOP(function, T)                                                                    \
-    OXP_WIDE static void function(const run *r)                                                    \
-    {                                                                                              \
-        const uint8_t *condition = r->condition;                                                   \
-        const T *x = r->x, *y = r->y;                                                              \
-        T *out = r->out;                                                                           \
-        if (!r->condition_moves) {                                                                 \
-            const T *from = condition[0] ? x : y;                                                  \
-            size_t step = condition[0] ? r->x_moves : r->y_moves;                                  \
-            for (size_t i = 0; i < r->count; i++)                                                  \
-                out[i] = from[i * step];                                                           \
-        } else if (r->x_moves && r->y_moves) {                                                     \
-            CHOOSE(i, i)                                                                           \
-        } else if (r->x_moves) {                                                                   \
-            CHOOSE(i, 0)                                                                           \
-        } else if (r->y_moves) {                                                                   \
-            CHOOSE(0, i)                                                                           \
-        } else {                                                                                   \
-            CHOOSE(0, 0)                                                                           \
-        }                                                                                          \
+#define WHERE_LOOP(function, T)                                   \
+    OXP_WIDE static void function(const run *r)                   \
+    {                                                             \
+        const uint8_t *condition = r->condition;                  \
+        const T *x = r->x, *y = r->y;                             \
+        T *out = r->out;                                          \
+        if (!r->condition_moves) {                                \
+            const T *from = condition[0] ? x : y;                 \
+            size_t step = condition[0] ? r->x_moves : r->y_moves; \
+            for (size_t i = 0; i < r->count; i++)                 \
+                out[i] = from[i * step];                          \
+        } else if (r->x_moves && r->y_moves) {                    \
+            CHOOSE(i, i)                                          \
+        } else if (r->x_moves) {                                  \
+            CHOOSE(i, 0)                                          \
+        } else if (r->y_moves) {                                  \
+            CHOOSE(0, i)                                          \
+        } else {                                                  \
+            CHOOSE(0, 0)                                          \
+        }                                                         \
     }
 WHERE_LOOP(where_1, uint8_t)
 WHERE_LOOP(where_2, uint16_t)
@@ -112,7 +112,8 @@ const oxp_operator oxp_op_where_9 = {
     .max_out = 1,
     .prepare = prepare,
     .forward = forward,
-    .examples = (const char *const[]){"C[2,3]:bool X[2,3] Y[2,3]", "C[2,3]:bool X[] Y[3]",
-                                      "C[2,1]:bool X[3]:i64 Y[2,3]:i64", "C[]:bool X[2]:f16 Y[1]:f16",
-                                      "C[2,3]:bool X[]:u8 Y[]:u8={9}", NULL},
+    .examples =
+        (const char *const[]){"C[2,3]:bool X[2,3] Y[2,3]", "C[2,3]:bool X[] Y[3]",
+                              "C[2,1]:bool X[3]:i64 Y[2,3]:i64", "C[]:bool X[2]:f16 Y[1]:f16",
+                              "C[2,3]:bool X[]:u8 Y[]:u8={9}", NULL},
 };

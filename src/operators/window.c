@@ -183,7 +183,8 @@ static oxp_status transposed_size(oxp_node *n, attributes *a, int i, int64_t in,
 {
     bool same = a->padding == SAME_UPPER || a->padding == SAME_LOWER;
     if (stated || same) {
-        *out = stated ? stated[i] : in * a->strides[i];
+        int64_t scaled = in * a->strides[i];
+        *out = stated ? stated[i] : natural < scaled ? natural : scaled;
         split_padding(a->padding, natural > *out ? natural - *out : 0, &a->begin[i], &a->end[i]);
         return OXP_OK;
     }

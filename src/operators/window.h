@@ -6,7 +6,8 @@
  *   VALID       the same without padding
  *   SAME_*      out = ceil(in / stride), padding = max((out - 1) * stride + d - in, 0), the odd one behind (UPPER) or in
  *               front (LOWER)
- * transposed:   out = stride * (in - 1) + output_padding + d - begin - end, or output_shape gives it, and the padding follows */
+ * transposed    out = stride * (in - 1) + output_padding + d - begin - end; with output_shape that, with SAME_* stride * in but
+ *               not more than there is without padding; then the padding follows, the odd one in front unless SAME_UPPER */
 #ifndef OXP_OPERATORS_WINDOW_H
 #define OXP_OPERATORS_WINDOW_H
 

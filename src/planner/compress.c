@@ -307,6 +307,33 @@ static oxp_status calibrate(oxp_compression *c)
                          judges, judge_count, &c->calibration);
 }
 
+/* What the samples never ran has no range: a branch never taken. */
+static bool was_seen(const oxp_compression *c, const oxp_graph *graph, uint32_t value)
+{
+    const oxp_range *r = oxp_ranges_find(&c->ranges, graph, value);
+    return r && r->seen->count > 0;
+}
+
+static void leave_unseen(oxp_compression *c)
+{
+    for (size_t i = 0; i < c->site_count; i++) {
+        oxp_choice *choice = &c->choices[i];
+        const oxp_site *s = &c->sites[i];
+        bool seen = true;
+        for (size_t k = 0; k < s->consumer_count; k++)
+            seen = seen && was_seen(c, s->consumers[k].node->graph, s->consumers[k].node->inputs[0]);
+        if (seen || choice->technique != &oxp_technique_w8a8)
+            continue;
+        const char *why = NULL;
+        choice->technique = oxp_technique_w8.applies(s, &why) ? &oxp_technique_w8 : NULL;
+        choice->reason = "no sample ran this branch";
+        c->unseen++;
+    }
+    if (c->unseen)
+        oxp_log(c->ctx, OXP_LOG_WARNING, "%zu weights stand in branches that no sample ran: they are stored, not computed in integers",
+                c->unseen);
+}
+
 /* A product whose input loses more with a fixed scale than with one of its own in every run becomes dynamic: the two forms are
  * equally fast. */
 static void prefer_dynamic(oxp_compression *c)
@@ -473,6 +500,7 @@ static oxp_status search(oxp_compression *c)
     OXP_TRY(find_sites(c));
     OXP_TRY(place(c));
     OXP_TRY(calibrate(c));
+    leave_unseen(c);
     prefer_dynamic(c);
     OXP_TRY(narrow(c));
     c->seconds_calibrate = now() - start;

@@ -31,6 +31,7 @@ typedef struct oxp_compression {
     bool *is_forced;          /* by --layer */
     oxp_codes *codes, *narrow_codes;
     size_t narrowed;          /* sites narrowed to 7 bits */
+    size_t unseen;            /* sites in branches that no sample ran */
     double *cost;             /* by site: noise share alone, NAN */
     oxp_ranges ranges;
     oxp_watch *watches;

@@ -1,8 +1,8 @@
 /* affine.c - BatchNormalization, Mul, Div, Add and Sub by constants, and chains of them, as y =
  * scale·x + shift.
  *
- * BatchNormalization: a = scale/√(var + ε), b = bias − mean·a. All in double, so that a chain is
- * rounded once. */
+ * BatchNormalization: a = scale/√(var + ε), b = bias − mean·a. All in double, so that a
+ * chain is rounded once. */
 #include "prepare/affine.h"
 
 #include <math.h>

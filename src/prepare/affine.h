@@ -31,8 +31,8 @@ typedef struct oxp_chain {
 
 /* Which part of a chain a step folds. */
 typedef enum oxp_chain_end {
-    OXP_CHAIN_ARITHMETIC, /* all of it up to the first BatchNormalization */
-    OXP_CHAIN_TO_CHANNELS, /* up to the node farthest from the operator that has numbers per channel */
+    OXP_CHAIN_ARITHMETIC,      /* all of it up to the first BatchNormalization */
+    OXP_CHAIN_TO_CHANNELS,     /* up to the farthest node with numbers per channel */
     OXP_CHAIN_TO_NORMALIZATION /* up to the farthest BatchNormalization */
 } oxp_chain_end;
 

@@ -156,7 +156,7 @@ static bool worth_it(const oxp_tensor *out, size_t count, cost c, size_t growth_
     }
     size_t floats = bytes - integers, growth = bytes > c.freed ? bytes - c.freed : 0;
     if (floats > c.read && floats > SMALL_FLOATS)
-        return false; /* made from less: an expansion, or weights that are stored as an expression */
+        return false; /* made from less: an expansion, or weights stored as an expression */
     if (growth + growth_so_far > TOTAL_GROWTH)
         return false;
     return growth <= SMALL_GROWTH ||

@@ -1,8 +1,8 @@
 /* gelu.c - GELU with Erf, x·(1 + erf(x/√2))/2, in the one order that ONNX Runtime fuses.
  *
- * It fuses Div(x, √2) → Erf → Add(1) → Mul with x → Mul(½), with the two products in either
- * order of operands, or x·½ first. Not Mul(x, 1/√2), not (1 + erf)·½ first, not Div(2): those
- * are rewritten to the first form. */
+ * It fuses Div(x, √2) → Erf → Add(1) → Mul with x → Mul(½), with the two products in
+ * either order of operands, or x·½ first. Not Mul(x, 1/√2), not (1 + erf)·½ first, not
+ * Div(2): those are rewritten to the first form. */
 #include <math.h>
 
 #include "prepare/activations.h"

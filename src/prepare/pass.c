@@ -7,31 +7,9 @@
 
 /* ---- making the view ---- */
 
-static oxp_status add_scope(oxp_pass *p, oxp_graph *graph, size_t parent)
+static oxp_status make_scope(oxp_pass *p, oxp_fold_scope *s, const oxp_graph *graph)
 {
-    OXP_TRY(
-        oxp_grow(&p->scopes, &p->scope_capacity, p->ctx, p->scope_count + 1, sizeof *p->scopes));
-    oxp_fold_scope *s = &p->scopes[p->scope_count];
-    *s = (oxp_fold_scope){.graph = graph, .parent = parent};
-    s->reads = oxp_arena_alloc(&p->arena, graph->value_count + 1, sizeof *s->reads);
-    s->handed_on = oxp_arena_alloc(&p->arena, graph->value_count + 1, sizeof *s->handed_on);
-    s->touched = oxp_arena_alloc(&p->arena, graph->node_count + 1, sizeof *s->touched);
-    if (!s->reads || !s->handed_on || !s->touched)
-        return p->ctx->status;
-    p->scope_count++;
-    return OXP_OK;
-}
-
-static oxp_status add_scopes(oxp_pass *p, oxp_graph *graph)
-{
-    OXP_TRY(add_scope(p, graph, OXP_NO_SCOPE));
-    for (size_t s = 0; s < p->scope_count; s++) {
-        oxp_graph *g = p->scopes[s].graph;
-        for (size_t n = 0; n < g->node_count; n++)
-            for (size_t k = 0; k < g->nodes[n].subgraph_count; k++)
-                OXP_TRY(add_scope(p, g->nodes[n].subgraphs[k], s));
-    }
-    return OXP_OK;
+    s->graph = graph == p->graph ? p->graph : graph->parent_node->subgraphs[0];
 }
 
 static void count_read(oxp_pass *p, size_t scope, uint32_t id)

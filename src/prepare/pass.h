@@ -17,9 +17,8 @@
 
 typedef struct oxp_fold_scope {
     oxp_graph *graph;
-    size_t parent; /* OXP_NO_SCOPE for the main graph */
-    uint32_t *
-        reads; /* by value id: inputs of nodes and outputs of bodies that read it, subgraphs included */
+    size_t parent;   /* OXP_NO_SCOPE for the main graph */
+    uint32_t *reads; /* by value id: inputs of nodes and outputs of bodies, in subgraphs too */
     bool *handed_on; /* by value id: an output of a body names it */
     bool *touched;   /* by node index */
 } oxp_fold_scope;

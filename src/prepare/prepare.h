@@ -17,9 +17,11 @@
 
 typedef struct oxp_prepare_options {
     bool fold_constants, fold_batch_normalization, recognise_activations, fold_scalars;
-    const oxp_tensor *const *const
-        *samples;        /* [sample_count], each one tensor per fed graph input */
-    size_t sample_count; /* 0: inputs are drawn at random where the declared shapes allow it */
+    /* [sample_count], each one tensor per fed graph input. A few will do, 4 to 16: each is run once
+     * per step, and the rounding noise of the model itself grows with their number. Without any,
+     * inputs are drawn at random where the declared shapes allow it. */
+    const oxp_tensor *const *const *samples;
+    size_t sample_count;
 } oxp_prepare_options;
 
 typedef enum oxp_prepare_kind {
@@ -39,23 +41,21 @@ typedef struct oxp_prepare_step_result {
     const char *name, *summary;
     bool ran; /* asked for, and the model could be checked where the step needs it */
     size_t changed, left, undone;
-    double
-        difference; /* of the outputs from the given model's after this step; negative: not measured */
+    double difference; /* of the outputs from the given model's; negative: not measured */
 } oxp_prepare_step_result;
 
 typedef struct oxp_prepare_result {
     oxp_prepare_step_result steps[OXP_PREPARE_STEPS];
     oxp_prepare_entry *entries;
     size_t entry_count, entry_capacity;
-    const char *
-        *tensors; /* initializers and Constants of the prepared model that were changed or made */
-    size_t tensor_count, tensor_capacity;
+    const char **tensors; /* constants of the prepared model that were changed or made; */
+    size_t tensor_count;  /* the others are those of the given model, bit for bit */
+    size_t tensor_capacity;
     size_t nodes_before, nodes_after; /* Constant nodes not counted; subgraphs are */
     bool checked;                     /* the model runs, so that every step was measured */
     bool random_inputs;               /* ... on inputs drawn at random */
     size_t runs;                      /* samples of each check */
-    double
-        difference; /* largest relative difference of the prepared model; negative: not measured */
+    double difference;         /* the largest of the prepared model; negative: not measured */
     const char *why_unchecked; /* "" when checked */
     oxp_arena arena;
 } oxp_prepare_result;

@@ -39,11 +39,27 @@ static bool can_be_integer(const oxp_consumer *c, const char **why_not)
     return true;
 }
 
+/* ONNX Runtime moves DequantizeLinear through Transpose and the like, and ends the process where such a value is then read
+ * from inside a body (seen up to 1.32). */
+static bool has_captured_values(const oxp_graph *g)
+{
+    for (size_t v = 0; v < g->value_count; v++)
+        for (size_t u = 0; u < g->values[v].use_count; u++)
+            if (g->values[v].kind == OXP_VALUE_NODE && g->values[v].uses[u].input == UINT32_MAX)
+                return true;
+    return false;
+}
+
 static bool applies(const oxp_site *s, const char **why_not)
 {
-    for (size_t i = 0; i < s->consumer_count; i++)
+    for (size_t i = 0; i < s->consumer_count; i++) {
         if (!can_be_integer(&s->consumers[i], why_not))
             return false;
+        if (has_captured_values(s->consumers[i].node->graph)) {
+            *why_not = "the bodies of If or Loop read values of this graph: ONNX Runtime cannot fuse there";
+            return false;
+        }
+    }
     if (is_type(s->consumers[0].node, "MatMul") && s->value->constant.rank != 2) {
         *why_not = "no static integer form for a weight of rank above 2";
         return false;

@@ -1,4 +1,5 @@
-/* control_flow.c - If, Loop and Scan on models written byte by byte: what they give, and that they end. */
+/* control_flow.c - If, Loop and Scan on models written byte by byte: what they give, and that they
+ * end. */
 #include <criterion/criterion.h>
 #include <string.h>
 
@@ -42,7 +43,8 @@ static void put_message(message *m, unsigned field, const message *inner)
     put_bytes(m, field, inner->bytes, inner->size);
 }
 
-/* Graph input (field 11) or output (12) of a type and rank 0, or of an unknown shape when rank is -1. */
+/* Graph input (field 11) or output (12) of a type and rank 0, or of an unknown shape when rank is
+ * -1. */
 static void put_value(message *graph, unsigned field, const char *name, oxp_dtype dtype, int rank)
 {
     message shape = {.size = 0}, tensor = {.size = 0}, type = {.size = 0}, value = {.size = 0},
@@ -389,7 +391,8 @@ Test(control_flow, scan_follows_axes_and_directions)
     cr_assert_eq(oxp_session_run(f.session, (const oxp_tensor *const[]){&s, &v}, f.out), OXP_OK,
                  "%s", f.ctx.message);
     expect_values(&f.out[0], 2, (double[]){6, 60});
-    /* Entries come 3, 2, 1; their sums 3, 5, 6 are put in front of each other along the last axis. */
+    /* Entries come 3, 2, 1; their sums 3, 5, 6 are put in front of each other along the last
+     * axis. */
     const double all[] = {6, 5, 3, 60, 50, 30};
     cr_assert_eq(f.out[1].count, 6);
     cr_expect(f.out[1].rank == 2 && f.out[1].dims[0] == 2 && f.out[1].dims[1] == 3);

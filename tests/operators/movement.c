@@ -1,4 +1,5 @@
-/* movement.c - the operators that move data against values worked out by hand, and what they refuse. */
+/* movement.c - the operators that move data against values worked out by hand, and what they
+ * refuse. */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <string.h>

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "util/file.h"
@@ -25,10 +26,11 @@ static struct {
     bool no_unnamed;       /* O_TMPFILE is not supported */
     int renameat2, linkat; /* errno of every call, 0 = works */
     int renameat, fsync, write, close;
-    int fsync_at;   /* which fsync fails: 1 the file, 2 the directory */
-    bool short_io;  /* one byte at a time, every other call interrupted */
-    int interrupts; /* counts */
-    const char *truncate_on_read;
+    int fsync_at;          /* which fsync fails: 1 the file, 2 the directory */
+    bool short_io;         /* one byte at a time, every other call interrupted */
+    int interrupts;        /* counts */
+    void (*on_read)(void); /* what somebody else does meanwhile */
+    void (*on_sync)(void);
 } fault;
 
 static int fsyncs;
@@ -64,8 +66,8 @@ ssize_t read(int fd, void *data, size_t bytes)
 {
     if (interrupted())
         return -1;
-    if (fault.truncate_on_read != NULL)
-        cr_assert(truncate(fault.truncate_on_read, 3) == 0);
+    if (fault.on_read != NULL)
+        fault.on_read();
     return syscall(SYS_read, fd, data, fault.short_io ? 1 : bytes);
 }
 
@@ -91,6 +93,8 @@ int fsync(int fd)
         return -1;
     if (++fsyncs == fault.fsync_at)
         return failing(fault.fsync);
+    if (fault.on_sync != NULL)
+        fault.on_sync();
     return (int)syscall(SYS_fsync, fd);
 }
 
@@ -275,10 +279,24 @@ Test(reading, errors_name_the_file_that_they_are_about)
     cr_assert_str_eq(ctx.subject, "model.onnx");
 }
 
-Test(reading, notices_a_file_that_shrinks)
+static void shorten(void)
+{
+    cr_assert(truncate("a", 3) == 0);
+}
+
+static void rewrite(void)
+{
+    struct timespec pause = {.tv_nsec = 20000000}; /* time stamps may be that coarse */
+    nanosleep(&pause, NULL);
+    put_file("a", "654321", 0600);
+}
+
+Test(reading, notices_a_file_that_changes)
 {
     put_file("a", "123456", 0600);
-    fault.truncate_on_read = "a";
+    fault.on_read = rewrite;
+    expect_error(read_file("a", 9), OXP_EIO, "E-READ", "a: the file changed");
+    fault.on_read = shorten;
     expect_error(read_file("a", 9), OXP_EIO, "E-READ", "a: the file became shorter");
 }
 
@@ -432,19 +450,32 @@ Test(writing, never_replaces_an_input)
     cr_assert_eq(entries(NULL, 0), 3);
 }
 
+static void move_input_to_target(void)
+{
+    fault.on_sync = NULL;
+    cr_assert(rename("input", "out") == 0);
+}
+
+/* Before publishing, or at its last moment. */
 static void input_comes_up_as_target(void)
 {
-    put_file("input", "precious", 0644);
-    struct stat about;
-    cr_assert(stat("input", &about) == 0);
-    oxp_file_id id = {about.st_dev, about.st_ino};
-    oxp_output_file *output;
-    expect_ok(oxp_output_open(&output, &ctx, "out", &(oxp_output_options){true, &id, 1}));
-    expect_ok(oxp_output_write(output, "x", 1));
-    cr_assert(rename("input", "out") == 0);
-    expect_error(oxp_output_publish(output), OXP_EEXISTS, "E-EXISTS", "out: is an input");
-    expect_file("out", "precious", 0644);
-    cr_assert_eq(entries(NULL, 0), 1);
+    for (int late = 0; late < 2; late++) {
+        put_file("input", "precious", 0644);
+        struct stat about;
+        cr_assert(stat("input", &about) == 0);
+        oxp_file_id id = {about.st_dev, about.st_ino};
+        oxp_output_file *output;
+        expect_ok(oxp_output_open(&output, &ctx, "out", &(oxp_output_options){true, &id, 1}));
+        expect_ok(oxp_output_write(output, "x", 1));
+        if (late)
+            fault.on_sync = move_input_to_target;
+        else
+            move_input_to_target();
+        expect_error(oxp_output_publish(output), OXP_EEXISTS, "E-EXISTS", "out: is an input");
+        expect_file("out", "precious", 0644);
+        cr_assert_eq(entries(NULL, 0), 1);
+        cr_assert(unlink("out") == 0);
+    }
 }
 
 Test(writing, never_replaces_an_input_that_moved_under_the_target)
@@ -491,23 +522,38 @@ Test(writing, the_directory_must_be_usable)
     expect_error(open_for("/proc/out", false, NULL), OXP_EIO, "E-OUT-DIR", "no file can be made");
 }
 
+static void make_target(void)
+{
+    fault.on_sync = NULL;
+    put_file("out", "theirs", 0644);
+}
+
+static void target_comes_up(bool named, bool late, int renameat2_error, int linkat_error)
+{
+    fault.no_unnamed = named;
+    oxp_output_file *output = start("out", false);
+    expect_ok(oxp_output_write(output, "mine", 4));
+    if (late)
+        fault.on_sync = make_target;
+    else
+        make_target();
+    fault.renameat2 = renameat2_error;
+    fault.linkat = linkat_error;
+    expect_error(oxp_output_publish(output), OXP_EEXISTS, "E-EXISTS", "out: ");
+    fault.renameat2 = fault.linkat = 0;
+    expect_file("out", "theirs", 0644);
+    cr_assert_eq(entries(NULL, 0), 1);
+    cr_assert(unlink("out") == 0);
+}
+
 Test(writing, a_target_that_comes_up_meanwhile_stays)
 {
-    static const int ways[][2] = {{0, 0}, {EINVAL, 0}, {EINVAL, EPERM}};
-    for (int named = 0; named < 2; named++)
-        for (size_t way = 0; way < (named ? 3 : 1); way++) {
-            fault.no_unnamed = named;
-            oxp_output_file *output = start("out", false);
-            expect_ok(oxp_output_write(output, "mine", 4));
-            put_file("out", "theirs", 0644);
-            fault.renameat2 = ways[way][0];
-            fault.linkat = ways[way][1];
-            expect_error(oxp_output_publish(output), OXP_EEXISTS, "E-EXISTS", "out: ");
-            fault.renameat2 = fault.linkat = 0;
-            expect_file("out", "theirs", 0644);
-            cr_assert_eq(entries(NULL, 0), 1);
-            cr_assert(unlink("out") == 0);
-        }
+    for (int late = 0; late < 2; late++) {
+        target_comes_up(false, late, 0, 0);
+        target_comes_up(true, late, 0, 0);
+        target_comes_up(true, late, EINVAL, 0);
+        target_comes_up(true, late, EINVAL, EPERM);
+    }
 }
 
 Test(writing, without_unnamed_files_renames_or_links)
@@ -721,8 +767,9 @@ static void write_without_streams(void)
     if (oxp_output_open(&output, &ctx, "out", NULL) != OXP_OK ||
         oxp_output_write(output, "model", 5) != OXP_OK)
         _exit(1);
-    if (syscall(SYS_write, 1, "noise", 5) >= 0 || syscall(SYS_write, 2, "noise", 5) >= 0)
-        _exit(2);
+    for (int fd = 0; fd < 3; fd++)
+        if (syscall(SYS_write, fd, "noise", 5) >= 0)
+            _exit(2);
     if (oxp_output_publish(output) != OXP_OK)
         _exit(3);
 }
