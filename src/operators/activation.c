@@ -1,7 +1,7 @@
 /* activation.c - Y = f(X), elementwise: the activation functions with up to two float attributes.
  *
- * The sigmoid, softplus and exponential forms neither overflow nor cancel. Relu and Shrink also run on integers. NaN stays
- * NaN in all of them. */
+ * The sigmoid, softplus and exponential forms neither overflow nor cancel. Relu and Shrink also
+ * run on integers. NaN stays NaN in all of them. */
 #include "operators/unary.h"
 
 OXP_UNARY_F32(relu_f32, v < 0.0f ? 0.0f : v)
@@ -17,7 +17,8 @@ OXP_UNARY_F64(elu_f64, v < 0.0 ? a * expm1(v) : v)
 OXP_UNARY_F32(selu_f32, b *(v < 0.0f ? a * oxp_expm1f(v) : v))
 OXP_UNARY_F64(selu_f64, b *(v < 0.0 ? a * expm1(v) : v))
 
-/* max(0, v) + min(0, a (e^(v/a) - 1)); for a negative `a` the second term is not tied to v's sign. */
+/* max(0, v) + min(0, a (e^(v/a) - 1)); for a negative `a` the second term is not tied to v's
+ * sign. */
 OXP_INLINE float celu(float v, float a)
 {
     float e = a * oxp_expm1f(v / a);

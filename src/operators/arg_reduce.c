@@ -1,5 +1,5 @@
-/* arg_reduce.c - ArgMax and ArgMin along one axis: the INT64 index of the first best element, with select_last_index of the
- * last. The first NaN is the best of all, as NumPy has it. */
+/* arg_reduce.c - ArgMax and ArgMin along one axis: the INT64 index of the first best element,
+ * with select_last_index of the last. The first NaN is the best of all, as NumPy has it. */
 #include "operators/cast_float.h"
 #include "operators/movement.h"
 
@@ -40,7 +40,8 @@ static oxp_status prepare(oxp_node *n)
     return OXP_OK;
 }
 
-/* Places along the axis are `inner` apart; neighbours in `inner` are taken in turn, so that memory is read in order. */
+/* Places along the axis are `inner` apart; neighbours in `inner` are taken in turn, so that
+ * memory is read in order. */
 #define ARG_LOOP(function, T)                                                                \
     static int64_t function(const T *x, size_t length, size_t step, bool least, bool last)   \
     {                                                                                        \

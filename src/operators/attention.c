@@ -80,17 +80,6 @@ static OXP_HOT void cap(float *scores, int64_t count, float softcap)
         scores[i] = softcap * oxp_tanhf(scores[i] / softcap);
 }
 
-/* Adds a bias to one row; keys behind it are masked. */
-static void add_bias(float *mask, const oxp_attention_bias *bias, int64_t b, int64_t h,
-                     int64_t query, int64_t keys)
-{
-    const float *from = bias->data + b * bias->batch + h * bias->head + query * bias->row;
-    for (int64_t k = 0; k < bias->keys; k++)
-        mask[k] += from[k];
-    for (int64_t k = bias->keys; k < keys; k++)
-        mask[k] = -INFINITY;
-}
-
 /* The keys that query i of batch entry b may see: [*first, *end). */
 static void window(const oxp_attention *a, int64_t b, int64_t query, int64_t *first, int64_t *end)
 {
@@ -103,22 +92,76 @@ static void window(const oxp_attention *a, int64_t b, int64_t query, int64_t *fi
         *end = place + 1;
 }
 
-/* What is added to the scores of one query; false when every key is masked. */
-static bool make_mask(const oxp_attention *a, int64_t b, int64_t h, int64_t query, float *mask)
+static OXP_HOT void add(float *row, const float *bias, int64_t count)
+{
+    OXP_LANES
+    for (int64_t i = 0; i < count; i++)
+        row[i] += bias[i];
+}
+
+static void hide(float *row, int64_t from, int64_t to)
+{
+    for (int64_t i = from; i < to; i++)
+        row[i] = -INFINITY;
+}
+
+/* Masks the scores of one query and adds its biases; false when every key is masked. */
+static bool apply_mask(const oxp_attention *a, int64_t b, int64_t h, int64_t query, float *row)
 {
     int64_t first, end;
+    const float *from[2] = {NULL, NULL};
     window(a, b, query, &first, &end);
-    for (int64_t k = 0; k < a->keys; k++)
-        mask[k] = k >= first && k < end ? 0.0f : -INFINITY;
     for (int i = 0; i < 2; i++) {
-        if (a->bias[i].data)
-            add_bias(mask, &a->bias[i], b, h, query, a->keys);
+        const oxp_attention_bias *bias = &a->bias[i];
+        if (!bias->data)
+            continue;
+        from[i] = bias->data + b * bias->batch + h * bias->head + query * bias->row;
+        end = bias->keys < end ? bias->keys : end;
     }
-    for (int64_t k = 0; k < a->keys; k++) {
-        if (mask[k] != -INFINITY)
-            return true;
+    bool sees = false;
+    for (int64_t k = first; k < end && !sees; k++)
+        sees = !(from[0] && from[0][k] == -INFINITY) && !(from[1] && from[1][k] == -INFINITY);
+    for (int i = 0; i < 2; i++) {
+        if (from[i] && first < end)
+            add(row + first, from[i] + first, end - first);
     }
-    return false;
+    hide(row, 0, first < a->keys ? first : a->keys);
+    hide(row, end > 0 ? end : 0, a->keys);
+    return sees;
+}
+
+#define PARTS 16 /* partial results of a row, joined in order: the same on every machine */
+
+static OXP_HOT float largest(const float *row, int64_t count)
+{
+    float part[PARTS], top = -INFINITY;
+    int64_t i = 0;
+    for (int k = 0; k < PARTS; k++)
+        part[k] = -INFINITY;
+    for (; i + PARTS <= count; i += PARTS) {
+        for (int k = 0; k < PARTS; k++)
+            part[k] = row[i + k] > part[k] ? row[i + k] : part[k];
+    }
+    for (; i < count; i++)
+        top = row[i] > top ? row[i] : top;
+    for (int k = 0; k < PARTS; k++)
+        top = part[k] > top ? part[k] : top;
+    return top;
+}
+
+static OXP_HOT double sum(const float *row, int64_t count)
+{
+    double part[PARTS] = {0}, total = 0;
+    int64_t i = 0;
+    for (; i + PARTS <= count; i += PARTS) {
+        for (int k = 0; k < PARTS; k++)
+            part[k] += (double)row[i + k];
+    }
+    for (; i < count; i++)
+        total += (double)row[i];
+    for (int k = 0; k < PARTS; k++)
+        total += part[k];
+    return total;
 }
 
 static OXP_HOT void exponentiate(float *row, int64_t count, float top)
@@ -128,22 +171,20 @@ static OXP_HOT void exponentiate(float *row, int64_t count, float top)
         row[i] = oxp_expf(row[i] - top);
 }
 
+static OXP_HOT void scale(float *row, int64_t count, float factor)
+{
+    OXP_LANES
+    for (int64_t i = 0; i < count; i++)
+        row[i] *= factor;
+}
+
+/* In place; a NaN makes the row NaN. */
 static void softmax(float *row, int64_t count)
 {
-    float top = -INFINITY;
-    double sum = 0;
-    for (int64_t i = 0; i < count; i++)
-        top = row[i] > top || row[i] != row[i] ? row[i] : top; /* NaN stays */
-    if (top == -INFINITY) {
-        memset(row, 0, (size_t)count * sizeof *row);
-        return;
-    }
-    exponentiate(row, count, top);
-    for (int64_t i = 0; i < count; i++)
-        sum += (double)row[i];
-    float scale = (float)(1.0 / sum);
-    for (int64_t i = 0; i < count; i++)
-        row[i] *= scale;
+    float top = largest(row, count);
+    exponentiate(row, count, top == -INFINITY ? 0.0f : top);
+    double total = sum(row, count);
+    scale(row, count, total == 0 ? 0.0f : (float)(1.0 / total));
 }
 
 static void tap(const oxp_attention *a, oxp_attention_tap at, int64_t b, int64_t h,
@@ -154,7 +195,7 @@ static void tap(const oxp_attention *a, oxp_attention_tap at, int64_t b, int64_t
         memcpy(a->tapped + (b * a->heads + h) * count, scores, (size_t)count * sizeof *scores);
 }
 
-static void run_head(const oxp_attention *a, int64_t b, int64_t h, float *scores, float *mask)
+static void run_head(const oxp_attention *a, int64_t b, int64_t h, float *scores, bool *sees)
 {
     int64_t shared = h / (a->heads / a->kv_heads);
     oxp_gemm_shape product = {.trans_b = true,
@@ -170,15 +211,15 @@ static void run_head(const oxp_attention *a, int64_t b, int64_t h, float *scores
     if (a->softcap != 0.0f)
         cap(scores, a->queries * a->keys, a->softcap);
     tap(a, OXP_TAP_CAPPED, b, h, scores);
-    for (int64_t i = 0; i < a->queries; i++) {
-        float *row = scores + i * a->keys;
-        bool sees = make_mask(a, b, h, i, mask);
-        for (int64_t k = 0; k < a->keys; k++)
-            row[k] = sees || a->tap == OXP_TAP_BIASED ? row[k] + mask[k] : -INFINITY;
-    }
-    tap(a, OXP_TAP_BIASED, b, h, scores);
     for (int64_t i = 0; i < a->queries; i++)
-        softmax(scores + i * a->keys, a->keys);
+        sees[i] = apply_mask(a, b, h, i, scores + i * a->keys);
+    tap(a, OXP_TAP_BIASED, b, h, scores);
+    for (int64_t i = 0; i < a->queries; i++) {
+        if (sees[i])
+            softmax(scores + i * a->keys, a->keys);
+        else
+            memset(scores + i * a->keys, 0, (size_t)a->keys * sizeof *scores);
+    }
     tap(a, OXP_TAP_SOFTMAX, b, h, scores);
     oxp_gemm_shape blend = {.m = (size_t)a->queries,
                             .n = (size_t)a->value_size,
@@ -208,13 +249,13 @@ oxp_status oxp_attention_run(oxp_node *n, const oxp_attention *a)
                              "%lld queries times %lld keys overflows", (long long)a->queries,
                              (long long)a->keys);
     float *scores = oxp_node_scratch(n, count, sizeof *scores);
-    float *mask = oxp_node_scratch(n, (size_t)a->keys, sizeof *mask);
-    if (!scores || !mask)
+    bool *sees = oxp_node_scratch(n, (size_t)a->queries, sizeof *sees);
+    if (!scores || !sees)
         return n->ctx->status;
     for (int64_t b = 0; b < a->batch; b++) {
         for (int64_t h = 0; h < a->heads; h++) {
             if (a->keys > 0)
-                run_head(a, b, h, scores, mask);
+                run_head(a, b, h, scores, sees);
             else
                 clear_head(a, b, h);
         }

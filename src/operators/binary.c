@@ -1,8 +1,8 @@
-/* binary.c - how a C = f(A, B) operator is prepared and run. The loops are in binary_arithmetic.c, binary_pow.c, compare.c,
- * logical.c and bitwise.c.
+/* binary.c - how a C = f(A, B) operator is prepared and run. The loops are in binary_arithmetic.c,
+ * binary_pow.c, compare.c, logical.c and bitwise.c.
  *
- * Before opset 7 there was another broadcasting: with broadcast=1, B's dimensions lie along A's from `axis` on, by default
- * along the last ones. */
+ * Before opset 7 there was another broadcasting: with broadcast=1, B's dimensions lie along A's
+ * from `axis` on, by default along the last ones. */
 #include "operators/binary.h"
 
 #include <string.h>

@@ -1,8 +1,8 @@
-/* binary.h - the family of operators C = f(A, B) with NumPy's broadcasting: a row of loops per operator, one per element
- * type, everything else shared.
+/* binary.h - the family of operators C = f(A, B) with NumPy's broadcasting: a row of loops per
+ * operator, one per element type, everything else shared.
  *
- * The half types go through the FLOAT loop in blocks. A loop gets runs of the output; over a run each input advances or
- * stands still. c may be a or b. */
+ * The half types go through the FLOAT loop in blocks. A loop gets runs of the output; over a run
+ * each input advances or stands still. c may be a or b. */
 #ifndef OXP_OPERATORS_BINARY_H
 #define OXP_OPERATORS_BINARY_H
 

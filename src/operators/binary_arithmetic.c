@@ -1,8 +1,9 @@
 /* binary_arithmetic.c - C = A op B, elementwise with broadcasting: Add, Sub, Mul, Div, Mod, PRelu.
  *
- * Integers wrap as two's complement does. Integer Div cuts towards zero; a zero divisor gives 0, for Div and Mod alike, and
- * the least value over -1 is that value again. Mod with fmod=0 takes the sign of B (floor), with fmod=1 that of A (cut).
- * PRelu is x < 0 ? slope x : x, its slope repeats to X and X never to the slope. */
+ * Integers wrap as two's complement does. Integer Div cuts towards zero; a zero divisor gives 0,
+ * for Div and Mod alike, and the least value over -1 is that value again. Mod with fmod=0 takes
+ * the sign of B (floor), with fmod=1 that of A (cut). PRelu is x < 0 ? slope x : x, its slope
+ * repeats to X and X never to the slope. */
 #include "operators/binary.h"
 
 OXP_BINARY_LOOP(OXP_HOT, add_f32, float, float, a + b)

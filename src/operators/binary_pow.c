@@ -1,8 +1,9 @@
 /* binary_pow.c - Z = X^Y, elementwise with broadcasting; Z has the type of X, Y any numeric type.
  *
- * A single exponent of -1, 1/2, 1, 2, 3 or 4 is done by multiplication, division or a square root. Integer powers are exact
- * and wrap; a negative integer exponent gives 0 but for the bases 1 and -1. An integer to a float exponent goes through
- * double and is cut towards zero, saturating. */
+ * A single exponent of -1, 1/2, 1, 2, 3 or 4 is done by multiplication, division or a square
+ * root. Integer powers are exact and wrap; a negative integer exponent gives 0 but for the bases
+ * 1 and -1. An integer to a float exponent goes through double and is cut towards zero,
+ * saturating. */
 #include "operators/binary.h"
 #include "operators/cast_float.h"
 #include "operators/cast_integer.h"

@@ -1,7 +1,8 @@
-/* bitwise.c - BitwiseAnd, BitwiseOr, BitwiseXor and BitShift with broadcasting, BitwiseNot: on integers.
+/* bitwise.c - BitwiseAnd, BitwiseOr, BitwiseXor and BitShift with broadcasting, BitwiseNot: on
+ * integers.
  *
- * A shift by a negative amount, or by the type's width or more, moves everything out: what remains is 0, or -1 for a
- * negative number shifted right, which copies its sign. */
+ * A shift by a negative amount, or by the type's width or more, moves everything out: what
+ * remains is 0, or -1 for a negative number shifted right, which copies its sign. */
 #include "operators/movement.h"
 
 #include "operators/binary.h"

@@ -1,7 +1,8 @@
 /* broadcast.h - walks up to three inputs in step with an output under NumPy's broadcasting.
  *
- * Neighbouring dimensions that all inputs cross alike are merged, so that the last one is a run: over it every input either
- * advances by one element or stands still. Strides count elements; 0 repeats. */
+ * Neighbouring dimensions that all inputs cross alike are merged, so that the last one is a run:
+ * over it every input either advances by one element or stands still. Strides count elements; 0
+ * repeats. */
 #ifndef OXP_OPERATORS_BROADCAST_H
 #define OXP_OPERATORS_BROADCAST_H
 

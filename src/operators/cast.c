@@ -1,8 +1,10 @@
-/* cast.c - Cast and CastLike: between BOOL, all integers from 2 bits up, and all floats down to FLOAT4E2M1.
+/* cast.c - Cast and CastLike: between BOOL, all integers from 2 bits up, and all floats down to
+ * FLOAT4E2M1.
  *
- * Elements go through blocks of double (from a float) or int64 (from an integer); every float result is rounded once, to
- * nearest even. Integer to integer keeps the low bits. Float to integer cuts towards zero; what the standard leaves open is
- * defined: out of range saturates, NaN gives 0. Strings and complex numbers are not converted. */
+ * Elements go through blocks of double (from a float) or int64 (from an integer); every float
+ * result is rounded once, to nearest even. Integer to integer keeps the low bits. Float to
+ * integer cuts towards zero; what the standard leaves open is defined: out of range saturates,
+ * NaN gives 0. Strings and complex numbers are not converted. */
 #include "operators/cast_float.h"
 #include "operators/cast_float8.h"
 #include "operators/cast_integer.h"
@@ -228,7 +230,8 @@ static void float_block(const cast_state *state, const oxp_tensor *x, oxp_tensor
     }
 }
 
-/* FLOAT directly, so that 64-bit integers are rounded once; doubles hold all that fewer bits can tell apart. */
+/* FLOAT directly, so that 64-bit integers are rounded once; doubles hold all that fewer bits can
+ * tell apart. */
 static void integer_block(const cast_state *state, const oxp_tensor *x, oxp_tensor *y, size_t start,
                           size_t count)
 {

@@ -1,5 +1,5 @@
-/* cast_float.h - blocks of FLOAT, FLOAT16 and BFLOAT16 elements to and from float. Arithmetic on the half types is done in
- * float and rounded once, to nearest even. */
+/* cast_float.h - blocks of FLOAT, FLOAT16 and BFLOAT16 elements to and from float. Arithmetic on
+ * the half types is done in float and rounded once, to nearest even. */
 #ifndef OXP_OPERATORS_CAST_FLOAT_H
 #define OXP_OPERATORS_CAST_FLOAT_H
 

@@ -1,5 +1,5 @@
-/* cast_float8.c - codes of the small float formats. A code is sign, exponent, mantissa; its magnitude, read as an integer,
- * orders the values, so that rounding is done on that integer. */
+/* cast_float8.c - codes of the small float formats. A code is sign, exponent, mantissa; its
+ * magnitude, read as an integer, orders the values, so that rounding is done on that integer. */
 #include "operators/cast_float8.h"
 
 #include <math.h>

@@ -1,8 +1,9 @@
-/* cast_float8.h - the float formats below 16 bits: FLOAT8E4M3FN, FLOAT8E4M3FNUZ, FLOAT8E5M2, FLOAT8E5M2FNUZ, FLOAT4E2M1 and
- * the exponent-only FLOAT8E8M0, one code at a time.
+/* cast_float8.h - the float formats below 16 bits: FLOAT8E4M3FN, FLOAT8E4M3FNUZ, FLOAT8E5M2,
+ * FLOAT8E5M2FNUZ, FLOAT4E2M1 and the exponent-only FLOAT8E8M0, one code at a time.
  *
- * Rounding is to nearest even. Out of range: the largest value when `saturate`, else infinity where the format has one,
- * else NaN; FLOAT4E2M1 has neither and always saturates, NaN becomes its largest value. */
+ * Rounding is to nearest even. Out of range: the largest value when `saturate`, else infinity
+ * where the format has one, else NaN; FLOAT4E2M1 has neither and always saturates, NaN becomes
+ * its largest value. */
 #ifndef OXP_OPERATORS_CAST_FLOAT8_H
 #define OXP_OPERATORS_CAST_FLOAT8_H
 

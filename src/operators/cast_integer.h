@@ -1,5 +1,5 @@
-/* cast_integer.h - one element of an 8- to 64-bit integer tensor to and from int64. UINT64 keeps its bits; stores cut to the
- * type's width, as two's complement does. */
+/* cast_integer.h - one element of an 8- to 64-bit integer tensor to and from int64. UINT64 keeps
+ * its bits; stores cut to the type's width, as two's complement does. */
 #ifndef OXP_OPERATORS_CAST_INTEGER_H
 #define OXP_OPERATORS_CAST_INTEGER_H
 

@@ -1,7 +1,8 @@
 /* clip.c - Clip: y = min(max(x, min), max), so that max wins when they cross. NaN stays NaN.
  *
- * Up to opset 6 the bounds are float attributes, from 11 on scalar inputs. A bound that is not given is the least or largest
- * finite value of the type, as the standard has it: infinities are cut, too. */
+ * Up to opset 6 the bounds are float attributes, from 11 on scalar inputs. A bound that is not
+ * given is the least or largest finite value of the type, as the standard has it: infinities are
+ * cut, too. */
 #include <float.h>
 
 #include "operators/cast_float.h"

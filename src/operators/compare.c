@@ -1,5 +1,5 @@
-/* compare.c - C = A ? B, BOOL, elementwise with broadcasting: Equal, Less, Greater, LessOrEqual, GreaterOrEqual.
- * Anything but "not equal" is false of a NaN. Strings are not compared. */
+/* compare.c - C = A ? B, BOOL, elementwise with broadcasting: Equal, Less, Greater, LessOrEqual,
+ * GreaterOrEqual. Anything but "not equal" is false of a NaN. Strings are not compared. */
 #include "operators/binary.h"
 
 #define COMPARE_TYPE(name, suffix, T, operation) \

@@ -1,5 +1,6 @@
-/* cumulative.c - CumSum and CumProd along one axis, given as the second input. With exclusive=1 the element itself is left
- * out, with reverse=1 the running starts at the end. Floats are accumulated in double; integers wrap. */
+/* cumulative.c - CumSum and CumProd along one axis, given as the second input. With exclusive=1
+ * the element itself is left out, with reverse=1 the running starts at the end. Floats are
+ * accumulated in double; integers wrap. */
 #include "operators/cast_float.h"
 #include "operators/cast_integer.h"
 #include "operators/movement.h"

@@ -1,4 +1,5 @@
-/* det.c - Det: the determinant of every matrix in X[..., M, M], by elimination with partial pivoting in double. */
+/* det.c - Det: the determinant of every matrix in X[..., M, M], by elimination with partial
+ * pivoting in double. */
 #include "operators/operator.h"
 #include "operators/real.h"
 #include "operators/vector_math.h"

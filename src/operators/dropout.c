@@ -1,7 +1,7 @@
 /* dropout.c - Dropout at inference: the output is the input's memory, the mask is all ones.
  *
- * From opset 12 on the graph can ask for training; with a ratio of 0 that changes nothing, any other ratio would draw random
- * numbers and is refused. */
+ * From opset 12 on the graph can ask for training; with a ratio of 0 that changes nothing, any
+ * other ratio would draw random numbers and is refused. */
 #include <string.h>
 
 #include "operators/cast_float.h"

@@ -1,6 +1,9 @@
-/* dynamic_quantize.c - DynamicQuantizeLinear: the range of x, stretched to hold zero, as UINT8 codes:
- *   scale = (max - min) / 255,  zero_point = saturate(round(-min / scale)),  y = saturate(round(x / scale) + zero_point)
- * A range of one point, which is zero, gets scale 1. NaN takes no part in the range and becomes code 0. */
+/* dynamic_quantize.c - DynamicQuantizeLinear: the range of x, stretched to hold zero, as UINT8
+ * codes:
+ *   scale = (max - min) / 255, zero_point = saturate(round(-min / scale)),
+ *   y = saturate(round(x / scale) + zero_point)
+ * A range of one point, which is zero, gets scale 1. NaN takes no part in the range and becomes
+ * code 0. */
 #include "operators/operator.h"
 #include "operators/real.h"
 #include "operators/vector_math.h"

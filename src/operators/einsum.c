@@ -1,7 +1,9 @@
-/* einsum.c - Einsum: products of any number of operands, summed over the labels that the output does not name.
+/* einsum.c - Einsum: products of any number of operands, summed over the labels that the output
+ * does not name.
  *
- * Operands are joined from left to right; a label is summed as soon as nothing later needs it. Each join is a plain loop nest
- * with strides, in double for floats and in wrapping int64 for integers; rounded once to the output's type. */
+ * Operands are joined from left to right; a label is summed as soon as nothing later needs it.
+ * Each join is a plain loop nest with strides, in double for floats and in wrapping int64 for
+ * integers; rounded once to the output's type. */
 #include <string.h>
 
 #include "operators/cast_integer.h"
@@ -9,7 +11,8 @@
 #include "operators/real.h"
 #include "operators/vector_math.h"
 
-/* An operand or an intermediate: the step of every label in its 8-byte elements, 0 where it does not move. */
+/* An operand or an intermediate: the step of every label in its 8-byte elements, 0 where it does
+ * not move. */
 typedef struct view {
     const void *data;
     bool has[OXP_EINSUM_LABELS];
@@ -64,8 +67,8 @@ static bool advance(size_t *index, size_t *a, size_t *b, int rank, const loop *l
     return false;
 }
 
-/* out[k] = the sum over all summed labels of a b, for every combination of the kept ones. The innermost summed label is a
- * run of its own. */
+/* out[k] = the sum over all summed labels of a b, for every combination of the kept ones. The
+ * innermost summed label is a run of its own. */
 #define JOIN(function, T)                                                          \
     static T function##_run(const T *a, const T *b, const loop *l)                 \
     {                                                                              \
@@ -101,7 +104,8 @@ static void add_loop(join *j, bool kept, const oxp_einsum *e, int label, const v
     *l = (loop){(size_t)e->dims[label], a->steps[label], b->steps[label]};
 }
 
-/* The loops that turn a and b into something with the labels `order`; the others that they have are summed. */
+/* The loops that turn a and b into something with the labels `order`; the others that they have
+ * are summed. */
 static oxp_status plan_join(oxp_node *n, join *j, const oxp_einsum *e, const view *a, const view *b,
                             int kept, const uint8_t *order)
 {

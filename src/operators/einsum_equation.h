@@ -1,5 +1,5 @@
-/* einsum_equation.h - the equation of an Einsum as labels: letters are 0..51, the dimensions of an ellipsis follow,
- * right-aligned, so that operands with fewer of them broadcast. */
+/* einsum_equation.h - the equation of an Einsum as labels: letters are 0..51, the dimensions of
+ * an ellipsis follow, right-aligned, so that operands with fewer of them broadcast. */
 #ifndef OXP_OPERATORS_EINSUM_EQUATION_H
 #define OXP_OPERATORS_EINSUM_EQUATION_H
 
@@ -22,7 +22,8 @@ typedef struct oxp_einsum {
 
 size_t oxp_einsum_bytes(int inputs);
 
-/* Reads the equation against the shapes of the node's inputs; E-ATTR-VALUE for the text, E-SHAPE for the shapes. */
+/* Reads the equation against the shapes of the node's inputs; E-ATTR-VALUE for the text, E-SHAPE
+ * for the shapes. */
 oxp_status oxp_einsum_read(oxp_node *n, oxp_einsum *e, const char *equation);
 
 #endif

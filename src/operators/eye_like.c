@@ -1,4 +1,5 @@
-/* eye_like.c - EyeLike: ones on the k-th diagonal of a matrix of the input's shape, of type `dtype` or the input's. */
+/* eye_like.c - EyeLike: ones on the k-th diagonal of a matrix of the input's shape, of type
+ * `dtype` or the input's. */
 #include <string.h>
 
 #include "operators/cast_float.h"

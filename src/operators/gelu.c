@@ -1,8 +1,9 @@
-/* gelu.c - Gelu: y = x Phi(x) = x/2 (1 + erf(x / sqrt 2)), or its approximation with tanh,
- * x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) = x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)).
+/* gelu.c - Gelu: y = x Phi(x) = x/2 (1 + erf(x / sqrt 2)), or its approximation with tanh, x/2 (1 +
+ * tanh(sqrt(2/pi) (x + 0.044715 x^3))) = x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)).
  *
- * com.microsoft has three more: Gelu (exact), BiasGelu (exact, of x + bias[last axis]) and FastGelu (the approximation, with
- * an optional bias). With a bias they run on FLOAT, FLOAT16 and BFLOAT16. */
+ * com.microsoft has three more: Gelu (exact), BiasGelu (exact, of x + bias[last axis]) and
+ * FastGelu (the approximation, with an optional bias). With a bias they run on FLOAT, FLOAT16
+ * and BFLOAT16. */
 #include "operators/movement.h"
 #include "operators/unary.h"
 

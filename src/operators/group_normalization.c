@@ -1,5 +1,6 @@
-/* group_normalization.c - GroupNormalization: per sample and group of channels, y = (x - mean) / sqrt(variance + epsilon) *
- * scale + bias. X[N, C, ...]. At opset 18 scale and bias are per group, from 21 on per channel. */
+/* group_normalization.c - GroupNormalization: per sample and group of channels, y = (x - mean) /
+ * sqrt(variance + epsilon) * scale + bias. X[N, C, ...]. At opset 18 scale and bias are per
+ * group, from 21 on per channel. */
 #include "operators/normalization_rows.h"
 #include "operators/real.h"
 #include "operators/vector_math.h"

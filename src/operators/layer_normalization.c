@@ -1,10 +1,11 @@
 /* layer_normalization.c - over all dimensions from `axis` on (default the last):
  *   LayerNormalization           Y = (X - mean) / sqrt(variance + epsilon) * Scale + B
  *   RMSNormalization             Y = X / sqrt(mean of X^2 + epsilon) * Scale
- *   SimplifiedLayerNormalization the same under its older name in ONNX Runtime, with 1/sqrt(...) as a second output
+ *   SimplifiedLayerNormalization the same under its older name in ONNX Runtime, with 1/sqrt(...) as
+ *                                a second output
  *
- * Scale and B repeat to X. Moments are taken in double, the rest in float, rounded once to the output's type; stash_type
- * decides the type of the statistics alone. */
+ * Scale and B repeat to X. Moments are taken in double, the rest in float, rounded once to the
+ * output's type; stash_type decides the type of the statistics alone. */
 #include "operators/broadcast.h"
 #include "operators/normalization_rows.h"
 #include "operators/real.h"

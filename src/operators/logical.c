@@ -1,4 +1,5 @@
-/* logical.c - And, Or, Xor with broadcasting, and Not: on BOOL tensors, every byte but 0 is true, results are 0 and 1. */
+/* logical.c - And, Or, Xor with broadcasting, and Not: on BOOL tensors, every byte but 0 is
+ * true, results are 0 and 1. */
 #include "operators/binary.h"
 
 OXP_BINARY_LOOP(OXP_WIDE, and_bool, uint8_t, uint8_t, (a != 0) & (b != 0))

@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/transpose.h"
+#include "operators/vector_math.h"
+
 void oxp_copy_add(oxp_copy *copy, int64_t dim, int64_t to, int64_t from)
 {
     assert(copy->rank < OXP_COPY_MAX_RANK);
@@ -65,7 +68,7 @@ typedef struct __attribute__((may_alias)) word16 {
                 word##_tile(to, from, g, i, j);                                                  \
         }                                                                                        \
     }                                                                                            \
-    static void word##_fill(word *to, size_t count, word value)                                  \
+    static OXP_HOT void word##_fill(word *to, size_t count, word value)                          \
     {                                                                                            \
         for (size_t i = 0; i < count; i++)                                                       \
             to[i] = value;                                                                       \
@@ -123,6 +126,12 @@ static void move_grid(char *to, const char *from, size_t element, const grid *g)
 {
     if (g->col_to == 1 && (g->col_from == 1 || g->col_from == 0) && g->cols > 1) {
         move_runs(to, from, element, g);
+        return;
+    }
+    if (element == sizeof(float) && g->col_to == 1 && g->row_from == 1 && g->row_to > 0 &&
+        g->col_from > 0) {
+        oxp_transpose((float *)to, (size_t)g->row_to, (const float *)from, (size_t)g->col_from,
+                      (size_t)g->cols, (size_t)g->rows);
         return;
     }
     switch (element) {

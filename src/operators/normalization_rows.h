@@ -1,5 +1,6 @@
-/* normalization_rows.h - what the normalizations do to a row of neighbouring floats. Moments are taken in double, in 16 lanes
- * folded in a fixed order; the variance is that around the mean, in a second pass. */
+/* normalization_rows.h - what the normalizations do to a row of neighbouring floats. Moments are
+ * taken in double, in 16 lanes folded in a fixed order; the variance is that around the mean, in
+ * a second pass. */
 #ifndef OXP_OPERATORS_NORMALIZATION_ROWS_H
 #define OXP_OPERATORS_NORMALIZATION_ROWS_H
 
@@ -15,8 +16,9 @@ void oxp_row_affine(const float *x, float *y, size_t count, double mean, double 
 void oxp_row_affine_one(const float *x, float *y, size_t count, double mean, double factor,
                         float scale, float bias);
 
-/* Input i as floats, repeated to dims when it has another shape (E-BROADCAST is checked in prepare); *step is the distance
- * between its rows of `length` elements, 0 when one row serves all. *values is NULL when the input is omitted. */
+/* Input i as floats, repeated to dims when it has another shape (E-BROADCAST is checked in
+ * prepare); *step is the distance between its rows of `length` elements, 0 when one row serves
+ * all. *values is NULL when the input is omitted. */
 oxp_status oxp_row_parameter(oxp_node *n, int i, int rank, const int64_t *dims, size_t length,
                              const float **values, size_t *step);
 

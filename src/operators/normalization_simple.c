@@ -1,6 +1,6 @@
 /* normalization_simple.c - two normalizations without parameters:
- *   LpNormalization            y = x / norm of its line along `axis`, p = 1 or 2; a line of zeros stays zero
- *   MeanVarianceNormalization  y = (x - mean) / (standard deviation + 1e-9), over `axes` (default 0, 2, 3) */
+ *   LpNormalization            y = x / norm of its line along `axis`, p = 1 or 2; zeros stay zeros
+ *   MeanVarianceNormalization  y = (x - mean) / (deviation + 1e-9) over `axes` (default 0, 2, 3) */
 #include "operators/movement.h"
 #include "operators/real.h"
 #include "operators/reduce_loops.h"

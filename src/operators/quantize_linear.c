@@ -1,8 +1,10 @@
-/* quantize_linear.c - QuantizeLinear: y = saturate(round(x / scale) + zero_point), halves to the even neighbour; for the float
- * formats of 8 and 4 bits y = (x / scale + zero_point) in that format. Also com.microsoft's.
+/* quantize_linear.c - QuantizeLinear: y = saturate(round(x / scale) + zero_point), halves to the
+ * even neighbour; for the float formats of 8 and 4 bits y = (x / scale + zero_point) in that
+ * format. Also com.microsoft's.
  *
- * The quotient is taken in the precision of the scale's type, or in that of the attribute `precision`: for the half types it
- * is rounded to them first, as the standard has it. NaN becomes the least code. */
+ * The quotient is taken in the precision of the scale's type, or in that of the attribute
+ * `precision`: for the half types it is rounded to them first, as the standard has it. NaN
+ * becomes the least code. */
 #include "operators/cast_float.h"
 #include "operators/cast_float8.h"
 #include "operators/quantize_linear_layout.h"

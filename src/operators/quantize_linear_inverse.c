@@ -1,6 +1,6 @@
-/* quantize_linear_inverse.c - DequantizeLinear: y = (x - zero_point) scale, with codes of 2 to 32 bits or of the small float
- * formats. Also com.microsoft's. The difference is exact, the product is rounded to FLOAT and, for the half types, once
- * more to the output's type. */
+/* quantize_linear_inverse.c - DequantizeLinear: y = (x - zero_point) scale, with codes of 2 to
+ * 32 bits or of the small float formats. Also com.microsoft's. The difference is exact, the
+ * product is rounded to FLOAT and, for the half types, once more to the output's type. */
 #include "operators/cast_float.h"
 #include "operators/cast_float8.h"
 #include "operators/quantize_linear_layout.h"

@@ -1,5 +1,5 @@
-/* quantize_linear_layout.h - which scale belongs to which element: one for the tensor, one per index along `axis`, or one per
- * block of block_size neighbours along `axis`. */
+/* quantize_linear_layout.h - which scale belongs to which element: one for the tensor, one per
+ * index along `axis`, or one per block of block_size neighbours along `axis`. */
 #ifndef OXP_OPERATORS_QUANTIZE_LINEAR_LAYOUT_H
 #define OXP_OPERATORS_QUANTIZE_LINEAR_LAYOUT_H
 
@@ -12,10 +12,12 @@ typedef struct oxp_quantization {
     bool per_tensor;
 } oxp_quantization;
 
-/* Reads axis and block_size and checks the shapes of scale (input 1) and zero point (input 2, may be omitted). */
+/* Reads axis and block_size and checks the shapes of scale (input 1) and zero point (input 2,
+ * may be omitted). */
 oxp_status oxp_quantization_prepare(oxp_node *n, oxp_quantization *q);
 
-/* Elements offset .. offset+count-1 have the scale `scale`, or with `moves` the scales from there on, one each. */
+/* Elements offset .. offset+count-1 have the scale `scale`, or with `moves` the scales from
+ * there on, one each. */
 typedef void (*oxp_quantization_visit)(void *user, size_t offset, size_t count, size_t scale,
                                        bool moves);
 void oxp_quantization_walk(const oxp_quantization *q, oxp_quantization_visit visit, void *user);

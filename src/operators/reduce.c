@@ -1,9 +1,11 @@
-/* reduce.c - the reductions: ReduceSum, Mean, Max, Min, Prod, L1, L2, SumSquare, LogSum, LogSumExp over any set of axes.
+/* reduce.c - the reductions: ReduceSum, Mean, Max, Min, Prod, L1, L2, SumSquare, LogSum, LogSumExp
+ * over any set of axes.
  *
- * Floats are accumulated in double and rounded once. Integers are exact and wrap; where the definition leaves the integers
- * (Mean, L2, the logarithms) the result is cut towards zero, saturating. Over no elements: 0 for sums and norms, 1 for Prod,
- * the type's least value or -infinity for Max, the opposite for Min, -infinity for the logarithms, NaN (integers: 0) for Mean.
- * LogSumExp takes the largest element out first, so that it does not overflow. */
+ * Floats are accumulated in double and rounded once. Integers are exact and wrap; where the
+ * definition leaves the integers (Mean, L2, the logarithms) the result is cut towards zero,
+ * saturating. Over no elements: 0 for sums and norms, 1 for Prod, the type's least value or
+ * -infinity for Max, the opposite for Min, -infinity for the logarithms, NaN (integers: 0) for
+ * Mean. LogSumExp takes the largest element out first, so that it does not overflow. */
 #include <float.h>
 #include <string.h>
 
@@ -51,7 +53,8 @@ static bool runs(const reduce_row *row, oxp_dtype dtype)
            (dtype == OXP_BOOL && extreme);
 }
 
-/* Which axes go: from the attribute or the input; none given means all, or none at all with noop_with_empty_axes. */
+/* Which axes go: from the attribute or the input; none given means all, or none at all with
+ * noop_with_empty_axes. */
 static oxp_status reduced_axes(oxp_node *n, bool reduced[OXP_MAX_RANK])
 {
     const int64_t *values;

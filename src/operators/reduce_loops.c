@@ -10,7 +10,8 @@
 #define MAXIMUM(a, v) ((v) > (a) || (v) != (v) ? (v) : (a))
 #define MINIMUM(a, v) ((v) < (a) || (v) != (v) ? (v) : (a))
 
-/* `map` is an expression of v, the element as an A, and with `shifted` also of s; `combine` takes the accumulator and that. */
+/* `map` is an expression of v, the element as an A, and with `shifted` also of s; `combine`
+ * takes the accumulator and that. */
 #define REDUCE_LOOP(attribute, function, T, A, start, combine, map, shifted)                     \
     attribute static void function##_one(const T *x, size_t count, A *accumulator,               \
                                          const A *shifts)                                        \

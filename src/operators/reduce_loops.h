@@ -1,7 +1,9 @@
-/* reduce_loops.h - the inner loops of reductions: what a stretch of elements does to its accumulators.
+/* reduce_loops.h - the inner loops of reductions: what a stretch of elements does to its
+ * accumulators.
  *
- * FLOAT and DOUBLE accumulate in double, integers in int64 that wraps. A stretch into one accumulator runs in 16 lanes that
- * are folded in a fixed order, so that results do not depend on the machine. */
+ * FLOAT and DOUBLE accumulate in double, integers in int64 that wraps. A stretch into one
+ * accumulator runs in 16 lanes that are folded in a fixed order, so that results do not depend
+ * on the machine. */
 #ifndef OXP_OPERATORS_REDUCE_LOOPS_H
 #define OXP_OPERATORS_REDUCE_LOOPS_H
 
@@ -21,7 +23,8 @@ typedef enum oxp_reduction {
     OXP_REDUCTION_COUNT
 } oxp_reduction;
 
-/* x: count elements. accumulators: one, or with `moves` count of them. shifts likewise, NULL where they have no use. */
+/* x: count elements. accumulators: one, or with `moves` count of them. shifts likewise, NULL
+ * where they have no use. */
 typedef void (*oxp_reduce_f32)(const float *x, size_t count, double *accumulators, bool moves,
                                const double *shifts);
 typedef void (*oxp_reduce_f64)(const double *x, size_t count, double *accumulators, bool moves,

@@ -62,7 +62,8 @@ static bool step(size_t *index, size_t *offset, int rank, const size_t *dims, co
     return false;
 }
 
-/* All reduced places of one kept place: `count` outputs from `out` on, at column `column` of the stretch. */
+/* All reduced places of one kept place: `count` outputs from `out` on, at column `column` of the
+ * stretch. */
 static void walk_reduced(const oxp_reduce_plan *plan, size_t base, size_t count, size_t out,
                          oxp_reduce_visit visit, void *user)
 {

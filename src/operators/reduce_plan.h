@@ -1,8 +1,9 @@
-/* reduce_plan.h - the walk of a reduction: which elements of the input meet in which element of the output.
+/* reduce_plan.h - the walk of a reduction: which elements of the input meet in which element of the
+ * output.
  *
- * Neighbouring dimensions that are both reduced or both kept are merged. The walk visits stretches of the input that are
- * contiguous: either they all go to one output, or one to each of as many outputs. Every output is met in ascending order of
- * its inputs, whatever the shape. */
+ * Neighbouring dimensions that are both reduced or both kept are merged. The walk visits
+ * stretches of the input that are contiguous: either they all go to one output, or one to each
+ * of as many outputs. Every output is met in ascending order of its inputs, whatever the shape. */
 #ifndef OXP_OPERATORS_REDUCE_PLAN_H
 #define OXP_OPERATORS_REDUCE_PLAN_H
 
@@ -20,7 +21,8 @@ typedef struct oxp_reduce_plan {
 void oxp_reduce_plan_make(oxp_reduce_plan *plan, int rank, const int64_t *dims,
                           const bool *reduced);
 
-/* Elements offset .. offset+count-1 of the input go to output `out`, or with out_moves to out .. out+count-1. */
+/* Elements offset .. offset+count-1 of the input go to output `out`, or with out_moves to out ..
+ * out+count-1. */
 typedef void (*oxp_reduce_visit)(void *user, size_t offset, size_t count, size_t out,
                                  bool out_moves);
 void oxp_reduce_walk(const oxp_reduce_plan *plan, oxp_reduce_visit visit, void *user);

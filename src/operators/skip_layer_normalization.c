@@ -1,4 +1,5 @@
-/* skip_layer_normalization.c - com.microsoft, over the last dimension, with s = input + skip + bias:
+/* skip_layer_normalization.c - com.microsoft, over the last dimension, with s = input + skip +
+ * bias:
  *   SkipLayerNormalization            y = (s - mean) / sqrt(variance + epsilon) * gamma + beta
  *   SkipSimplifiedLayerNormalization  y = s / sqrt(mean of s^2 + epsilon) * gamma
  * Outputs: y, mean, 1/sqrt(...), s; the last three on demand. skip repeats to the input. */

@@ -1,7 +1,9 @@
-/* softmax.c - Softmax, LogSoftmax and Hardmax: e^x / sum e^x, x - log sum e^x, and 1 at the first largest element.
+/* softmax.c - Softmax, LogSoftmax and Hardmax: e^x / sum e^x, x - log sum e^x, and 1 at the first
+ * largest element.
  *
- * From opset 13 on along one axis (default the last). Before, the input is seen as a matrix whose rows are all dimensions
- * from `axis` (default 1) on. The largest element is taken out first; sums are accumulated in double. */
+ * From opset 13 on along one axis (default the last). Before, the input is seen as a matrix
+ * whose rows are all dimensions from `axis` (default 1) on. The largest element is taken out
+ * first; sums are accumulated in double. */
 #include <string.h>
 
 #include "operators/cast_float.h"
@@ -105,7 +107,8 @@ OXP_HOT static void scale(float *y, size_t count, float factor)
         y[i] *= factor;
 }
 
-/* The shift and the logarithm are taken off one after the other: their sum would lose the small one's digits. */
+/* The shift and the logarithm are taken off one after the other: their sum would lose the small
+ * one's digits. */
 OXP_HOT static void subtract(const float *x, float *y, size_t count, float shift, float logarithm)
 {
     OXP_LANES

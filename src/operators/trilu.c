@@ -1,4 +1,5 @@
-/* trilu.c - Trilu: X[..., N, M] with the elements below (upper=1) or above (upper=0) the k-th diagonal set to zero. */
+/* trilu.c - Trilu: X[..., N, M] with the elements below (upper=1) or above (upper=0) the k-th
+ * diagonal set to zero. */
 #include <string.h>
 
 #include "operators/movement.h"

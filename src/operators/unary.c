@@ -1,4 +1,5 @@
-/* unary.c - how a y = f(x) operator is prepared and run. The functions are in unary_math.c, activation.c and gelu.c. */
+/* unary.c - how a y = f(x) operator is prepared and run. The functions are in unary_math.c,
+ * activation.c and gelu.c. */
 #include "operators/unary.h"
 
 #include <string.h>

@@ -1,7 +1,7 @@
 /* unary.h - the family of operators y = f(x): one row of functions each, everything else shared.
  *
- * FLOAT runs a vectorised loop, DOUBLE libm, the half types go through float in blocks, integers (where a row has them)
- * through int64. y may be x. */
+ * FLOAT runs a vectorised loop, DOUBLE libm, the half types go through float in blocks, integers
+ * (where a row has them) through int64. y may be x. */
 #ifndef OXP_OPERATORS_UNARY_H
 #define OXP_OPERATORS_UNARY_H
 

@@ -1,5 +1,5 @@
-/* unary_classify.c - IsNaN and IsInf: Y[i] = whether X[i] is of the class, BOOL. Besides the float types they take the 8-bit
- * floats, of which only the E5M2 ones with infinities have any. */
+/* unary_classify.c - IsNaN and IsInf: Y[i] = whether X[i] is of the class, BOOL. Besides the
+ * float types they take the 8-bit floats, of which only the E5M2 ones with infinities have any. */
 #include "operators/cast_float8.h"
 #include "operators/cast_float.h"
 #include "operators/operator.h"

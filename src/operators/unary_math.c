@@ -1,7 +1,8 @@
-/* unary_math.c - Y = f(X), elementwise: rounding, signs, exponentials, trigonometric and hyperbolic functions, Erf.
+/* unary_math.c - Y = f(X), elementwise: rounding, signs, exponentials, trigonometric and hyperbolic
+ * functions, Erf.
  *
- * Round takes halves to the even neighbour. Abs, Neg and Sign also run on integers; the absolute value of a type's least
- * value is that value, as two's complement has it. */
+ * Round takes halves to the even neighbour. Abs, Neg and Sign also run on integers; the absolute
+ * value of a type's least value is that value, as two's complement has it. */
 #include "operators/unary.h"
 
 OXP_UNARY_F32(abs_f32, fabsf(v))

@@ -1,5 +1,6 @@
-/* variadic.c - Min, Max, Sum and Mean of any number of tensors, elementwise with broadcasting: folded from the left into the
- * output. Min and Max of a NaN are NaN. On the half types every step rounds. */
+/* variadic.c - Min, Max, Sum and Mean of any number of tensors, elementwise with broadcasting:
+ * folded from the left into the output. Min and Max of a NaN are NaN. On the half types every
+ * step rounds. */
 #include "operators/binary.h"
 
 #include <string.h>
@@ -64,7 +65,8 @@ static oxp_status prepare(oxp_node *n)
     if (n->in_count == 1)
         return oxp_output_alias(n, 0, 0, rank, dims);
     OXP_TRY(oxp_output(n, 0, dtype, rank, dims));
-    /* With more inputs the first step would overwrite one that a later step may read under another name. */
+    /* With more inputs the first step would overwrite one that a later step may read under
+     * another name. */
     if (n->in_count == 2 && n->in[0]->count == n->out[0].count)
         oxp_output_overwrites(n, 0, 0);
     return OXP_OK;

@@ -1,8 +1,10 @@
-/* vector_math.h - what hot loops over floats are made of: attributes that let the compiler vectorise them, and branch-free
- * exp, log, tanh, sigmoid, erf and half conversions that it can vectorise, within 3 ulp of libm over all floats.
+/* vector_math.h - what hot loops over floats are made of: attributes that let the compiler
+ * vectorise them, and branch-free exp, log, tanh, sigmoid, erf and half conversions that it can
+ * vectorise, within 3 ulp of libm over all floats.
  *
- * The clones of a loop differ in width alone: no contraction, no reassociation, so every machine gives the same bits.
- * The polynomials are minimax fits on the reduced ranges stated beside them. */
+ * The clones of a loop differ in width alone: no contraction, no reassociation, so every machine
+ * gives the same bits. The polynomials are minimax fits on the reduced ranges stated beside
+ * them. */
 #ifndef OXP_OPERATORS_VECTOR_MATH_H
 #define OXP_OPERATORS_VECTOR_MATH_H
 
@@ -12,8 +14,9 @@
 #include <stdint.h>
 #include <string.h>
 
-/* OXP_WIDE: vectorise this function. OXP_HOT: also once per instruction set. OXP_LANES: the loop that follows carries
- * nothing from one round to the next, also when the output is one of the inputs. */
+/* OXP_WIDE: vectorise this function. OXP_HOT: also once per instruction set. OXP_LANES: the loop
+ * that follows carries nothing from one round to the next, also when the output is one of the
+ * inputs. */
 #if defined(__SANITIZE_ADDRESS__) || defined(OXP_NO_CLONES)
 #define OXP_WIDE
 #define OXP_HOT
@@ -190,7 +193,8 @@ OXP_INLINE float oxp_erf_plus_onef(float x)
     return a < 1.0f ? 1.0f + oxp_erf_small(x) : (x < 0.0f ? tail : 2.0f - tail);
 }
 
-/* Infinity and NaN of a half have exponent 31, which becomes 255; denormals are made by a subtraction. */
+/* Infinity and NaN of a half have exponent 31, which becomes 255; denormals are made by a
+ * subtraction. */
 OXP_INLINE float oxp_half_load(uint16_t half)
 {
     uint32_t magnitude = (uint32_t)(half & 0x7fffu) << 13;

@@ -1,5 +1,5 @@
-/* where.c - Where: output = condition ? X : Y, elementwise with broadcasting of all three. Elements of 1, 2, 4 and 8 bytes
- * are copied as they are. */
+/* where.c - Where: output = condition ? X : Y, elementwise with broadcasting of all three.
+ * Elements of 1, 2, 4 and 8 bytes are copied as they are. */
 #include "operators/broadcast.h"
 #include "operators/vector_math.h"
 

@@ -383,6 +383,11 @@ static oxp_status guard(oxp_compression *c)
     if (!c->has_samples)
         return OXP_OK;
     OXP_TRY(oxp_reference_make(&c->reference, c->ctx, c->source_graph, &c->samples.source, c->held, c->held_count));
+    for (size_t i = 0; c->samples.dataset && i < c->held_count; i++) {
+        const int64_t *labels = oxp_dataset_labels(c->samples.dataset, c->held[i]);
+        if (labels)
+            OXP_TRY(oxp_reference_label(&c->reference, i, labels, oxp_dataset_rows(c->samples.dataset, c->held[i])));
+    }
     bool any = c->placement.precision == OXP_PRECISION_W8A8 || c->placement.precision == OXP_PRECISION_DYNAMIC;
     if (c->options->min_sqnr_db <= 0 || !any)
         return OXP_OK;

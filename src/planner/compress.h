@@ -40,7 +40,6 @@ typedef struct oxp_compression {
     oxp_reference reference;
     oxp_difference *differences; /* of the written file, by output */
     double sqnr_db;              /* least over float outputs; NAN without samples */
-    oxp_difference labelled;     /* accuracy over all samples with labels: the labelled fields */
     size_t output_bytes;
     uint64_t output_hash;
     double seconds_load, seconds_calibrate, seconds_search, seconds_apply, seconds_verify, seconds_total;

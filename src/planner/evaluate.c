@@ -48,7 +48,20 @@ void oxp_reference_free(oxp_reference *r)
     oxp_free(r->outputs);
     oxp_free(r->kinds);
     oxp_free(r->which);
+    oxp_free(r->labels);
+    oxp_free(r->label_counts);
     *r = (oxp_reference){0};
+}
+
+oxp_status oxp_reference_label(oxp_reference *r, size_t slot, const int64_t *labels, size_t count)
+{
+    if (!r->labels) {
+        OXP_TRY(oxp_alloc(&r->label_counts, r->ctx, r->count, sizeof *r->label_counts, "labels"));
+        OXP_TRY(oxp_alloc(&r->labels, r->ctx, r->count, sizeof *r->labels, "labels"));
+    }
+    r->labels[slot] = labels;
+    r->label_counts[slot] = count;
+    return OXP_OK;
 }
 
 /* ---- evaluation ---- */
@@ -58,12 +71,13 @@ typedef struct comparison {
     oxp_difference *slots; /* [slot * output_count + output] */
 } comparison;
 
-static void compare(oxp_difference *d, oxp_output_kind kind, const oxp_tensor *a, const oxp_tensor *b)
+static void compare(oxp_difference *d, const oxp_reference *r, size_t slot, size_t output, const oxp_tensor *b)
 {
+    const oxp_tensor *a = &r->outputs[slot * r->output_count + output];
     bool same = a->dtype == b->dtype && a->rank == b->rank &&
                 memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0;
     if (same && oxp_dtype_is_float(a->dtype)) {
-        oxp_difference_of(d, kind, a, b, NULL, 0);
+        oxp_difference_of(d, r->kinds[output], a, b, r->labels ? r->labels[slot] : NULL, r->labels ? r->label_counts[slot] : 0);
         return;
     }
     *d = (oxp_difference){.elements = a->count};
@@ -78,7 +92,7 @@ static oxp_status on_sample(void *user, oxp_ctx *ctx, int worker, size_t slot, c
     comparison *c = user;
     size_t n = c->r->output_count;
     for (size_t i = 0; i < n; i++)
-        compare(&c->slots[slot * n + i], c->r->kinds[i], &c->r->outputs[slot * n + i], &outputs[i]);
+        compare(&c->slots[slot * n + i], c->r, slot, i, &outputs[i]);
     return OXP_OK;
 }
 

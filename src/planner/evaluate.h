@@ -14,12 +14,16 @@ typedef struct oxp_reference {
     size_t output_count;
     oxp_output_kind *kinds; /* by output */
     oxp_tensor *outputs;    /* [slot * output_count + output], owned */
+    const int64_t **labels; /* by slot, borrowed; NULL without labels */
+    size_t *label_counts;
 } oxp_reference;
 
 /* Runs the float graph. */
 oxp_status oxp_reference_make(oxp_reference *out, oxp_ctx *ctx, const oxp_graph *graph, const oxp_source *source,
                               const size_t *which, size_t count);
 void oxp_reference_free(oxp_reference *r);
+/* Labels of a slot's rows, for the accuracy of categorical outputs. */
+oxp_status oxp_reference_label(oxp_reference *r, size_t slot, const int64_t *labels, size_t count);
 
 /* The first `count` reference samples through a model: differences[output], summed in sample order. Integer outputs count
  * as differing when any element does (nonfinite). */

@@ -16,7 +16,7 @@ static const char *name_of(const oxp_pass *p, const oxp_linear *l, uint32_t id)
 
 static oxp_status remove_chain(oxp_pass *p, const oxp_linear *l, const oxp_chain *chain)
 {
-    oxp_graph *g = p->scopes[l->scope].graph;
+    const oxp_graph *g = p->scopes[l->scope].graph;
     for (size_t i = 0; i < chain->count; i++) {
         uint32_t out = chain->nodes[i]->outputs[0];
         OXP_TRY(oxp_pass_remove_node(p, l->scope, chain->nodes[i]));
@@ -63,7 +63,7 @@ static const char *obstacle(const oxp_pass *p, const oxp_linear *l, const oxp_ch
 static oxp_status put_add(oxp_pass *p, const oxp_linear *l, const oxp_chain *chain,
                           const char *bias)
 {
-    oxp_graph *g = p->scopes[l->scope].graph;
+    const oxp_graph *g = p->scopes[l->scope].graph;
     const char *inputs[2] = {name_of(p, l, l->node->outputs[0]), bias};
     const char *outputs[1] = {name_of(p, l, chain->to)};
     const oxp_graph_node *last = chain->nodes[chain->count - 1];
@@ -82,7 +82,7 @@ static oxp_status put_add(oxp_pass *p, const oxp_linear *l, const oxp_chain *cha
 static oxp_status take_behind(oxp_pass *p, const oxp_linear *l, const oxp_chain *chain,
                               const oxp_linear_numbers *numbers)
 {
-    oxp_graph *g = p->scopes[l->scope].graph;
+    const oxp_graph *g = p->scopes[l->scope].graph;
     const char *bias, *old = name_of(p, l, l->node->outputs[0]);
     OXP_TRY(note(p, l, chain, false, NULL));
     OXP_TRY(oxp_linear_write(&bias, p, l, numbers));
@@ -126,7 +126,7 @@ static bool has_shift(const oxp_chain *chain, size_t channels)
 static oxp_status take_before(oxp_pass *p, const oxp_linear *l, const oxp_chain *chain,
                               const oxp_linear_numbers *numbers)
 {
-    oxp_graph *g = p->scopes[l->scope].graph;
+    const oxp_graph *g = p->scopes[l->scope].graph;
     const char *bias, *to = name_of(p, l, chain->to);
     OXP_TRY(note(p, l, chain, false, NULL));
     OXP_TRY(oxp_linear_write(&bias, p, l, numbers));
@@ -139,7 +139,7 @@ static oxp_status take_before(oxp_pass *p, const oxp_linear *l, const oxp_chain 
 static oxp_status keep_shift(oxp_pass *p, const oxp_linear *l, const oxp_chain *chain,
                              const oxp_linear_numbers *numbers)
 {
-    oxp_graph *g = p->scopes[l->scope].graph;
+    const oxp_graph *g = p->scopes[l->scope].graph;
     float moved = (float)(chain->shift[0] / chain->scale[0]);
     const char *unused, *inputs[2], *outputs[1] = {name_of(p, l, chain->to)};
     const char *base = oxp_arena_printf(&p->arena, "%s_shift", outputs[0]);

@@ -4,7 +4,7 @@
 
 oxp_status oxp_product_remove_inner(oxp_pass *p, size_t scope, const oxp_product *product)
 {
-    oxp_graph *g = p->scopes[scope].graph;
+    const oxp_graph *g = p->scopes[scope].graph;
     for (size_t i = 1; i < product->node_count; i++) {
         const oxp_graph_node *node = product->nodes[i];
         OXP_TRY(oxp_pass_remove_node(p, scope, node));
@@ -17,7 +17,7 @@ oxp_status oxp_insert_before(oxp_node_proto **out, const char **output, oxp_pass
                              const oxp_graph_node *root, const char *type, size_t input_count,
                              const char *const *inputs)
 {
-    oxp_graph *g = p->scopes[scope].graph;
+    const oxp_graph *g = p->scopes[scope].graph;
     const char *made = g->values[root->outputs[0]].name;
     const char *base = oxp_arena_printf(&p->arena, "%s_%s", made, type);
     if (!base)

@@ -220,7 +220,7 @@ static oxp_status try_fold(oxp_pass *p, folds *f, size_t scope, const oxp_graph_
 /* The results that somebody still reads become initializers. */
 static oxp_status write_outputs(oxp_pass *p, const fold *f)
 {
-    oxp_graph *g = p->scopes[f->scope].graph;
+    const oxp_graph *g = p->scopes[f->scope].graph;
     for (size_t i = 0; i < f->node->output_count; i++) {
         if (f->node->outputs[i] == OXP_NO_VALUE)
             continue;

@@ -41,7 +41,7 @@ static bool read_gate(const oxp_graph_node **clip, const oxp_graph_node **add, c
 static oxp_status rewrite(oxp_pass *p, size_t scope, const oxp_product *product, uint32_t x,
                           const oxp_graph_node *clip, const oxp_graph_node *add)
 {
-    oxp_graph *g = p->scopes[scope].graph;
+    const oxp_graph *g = p->scopes[scope].graph;
     const oxp_graph_node *root = product->nodes[0];
     const char *gate, *inputs[1];
     size_t home;

@@ -81,7 +81,7 @@ static oxp_status note(oxp_pass *p, const oxp_graph_node *node)
 
 static oxp_status bypass(oxp_pass *p, size_t scope, const oxp_graph_node *node, size_t from)
 {
-    oxp_graph *g = p->scopes[scope].graph;
+    const oxp_graph *g = p->scopes[scope].graph;
     const oxp_value *out = &g->values[node->outputs[0]];
     const char *input = current_input(node, from);
     if (!oxp_pass_admit(p, out->name))
@@ -99,7 +99,7 @@ static oxp_status bypass(oxp_pass *p, size_t scope, const oxp_graph_node *node, 
  * count as touched: their names in this view are stale. */
 static oxp_status take_over(oxp_pass *p, size_t scope, const oxp_graph_node *node, size_t from)
 {
-    oxp_graph *g = p->scopes[scope].graph;
+    const oxp_graph *g = p->scopes[scope].graph;
     const oxp_value *out = &g->values[node->outputs[0]], *in = &g->values[node->inputs[from]];
     const oxp_graph_node *producer = oxp_pass_producer(p, scope, in->id);
     if (!producer || in->is_output || p->scopes[scope].handed_on[in->id] ||

@@ -7,9 +7,24 @@
 
 /* ---- making the view ---- */
 
-static oxp_status make_scope(oxp_pass *p, oxp_fold_scope *s, const oxp_graph *graph)
+static oxp_status make_scopes(oxp_pass *p, const oxp_graph *graph)
 {
-    s->graph = graph == p->graph ? p->graph : graph->parent_node->subgraphs[0];
+    const oxp_graph *const *graphs;
+    OXP_TRY(oxp_graph_all(&graphs, &p->scope_count, &p->arena, graph));
+    p->scopes = oxp_arena_alloc(&p->arena, p->scope_count, sizeof *p->scopes);
+    if (!p->scopes)
+        return p->ctx->status;
+    for (size_t i = 0; i < p->scope_count; i++) {
+        const oxp_graph *g = graphs[i];
+        oxp_fold_scope *s = &p->scopes[i];
+        s->graph = g;
+        s->reads = oxp_arena_alloc(&p->arena, g->value_count + 1, sizeof *s->reads);
+        s->handed_on = oxp_arena_alloc(&p->arena, g->value_count + 1, sizeof *s->handed_on);
+        s->touched = oxp_arena_alloc(&p->arena, g->node_count + 1, sizeof *s->touched);
+        if (!s->reads || !s->handed_on || !s->touched)
+            return p->ctx->status;
+    }
+    return OXP_OK;
 }
 
 static void count_read(oxp_pass *p, size_t scope, uint32_t id)
@@ -51,12 +66,11 @@ static void forget_left(oxp_pass *p)
 oxp_status oxp_pass_open(oxp_pass *p)
 {
     oxp_arena_init(&p->arena, p->ctx);
-    p->scopes = NULL;
-    p->scope_count = p->scope_capacity = p->edits = 0;
+    p->edits = 0;
     forget_left(p);
     oxp_graph *graph;
     OXP_TRY(oxp_graph_build(&graph, &p->arena, p->model));
-    OXP_TRY(add_scopes(p, graph));
+    OXP_TRY(make_scopes(p, graph));
     for (size_t s = 0; s < p->scope_count; s++)
         count_reads(p, s);
     return OXP_OK;
@@ -64,7 +78,6 @@ oxp_status oxp_pass_open(oxp_pass *p)
 
 void oxp_pass_close(oxp_pass *p)
 {
-    oxp_free(p->scopes);
     oxp_arena_free(&p->arena);
     p->scopes = NULL;
     p->scope_count = 0;
@@ -76,8 +89,7 @@ oxp_value *oxp_pass_root(const oxp_pass *p, size_t scope, uint32_t id, size_t *r
 {
     oxp_value *v = &p->scopes[scope].graph->values[id];
     if (v->kind == OXP_VALUE_OUTER) {
-        while (p->scopes[scope].graph != v->outer_graph)
-            scope = p->scopes[scope].parent;
+        scope = v->outer_graph->id;
         v = &p->scopes[scope].graph->values[v->outer_value];
     }
     *root_scope = scope;
@@ -183,7 +195,7 @@ bool oxp_pass_admit(oxp_pass *p, const char *value)
 /* The result of a fold stands only in the view: there is nothing to remove yet. */
 static oxp_status remove_constant(oxp_pass *p, size_t home, const oxp_value *v)
 {
-    oxp_graph *g = p->scopes[home].graph;
+    const oxp_graph *g = p->scopes[home].graph;
     if (!v->producer)
         return oxp_edit_remove_initializer(p->model, g->proto, v->name);
     if (!oxp_pass_is(v->producer, "Constant"))
@@ -209,7 +221,7 @@ oxp_status oxp_pass_forget(oxp_pass *p, size_t scope, uint32_t id)
 
 oxp_status oxp_pass_remove_node(oxp_pass *p, size_t scope, const oxp_graph_node *node)
 {
-    oxp_graph *g = p->scopes[scope].graph;
+    const oxp_graph *g = p->scopes[scope].graph;
     OXP_TRY(oxp_edit_remove_node(p->model, g->proto, node->proto));
     oxp_pass_touch(p, scope, node);
     p->edits++;

@@ -13,11 +13,8 @@
 #include "prepare/runs.h"
 #include "util/map.h"
 
-#define OXP_NO_SCOPE SIZE_MAX
-
 typedef struct oxp_fold_scope {
-    oxp_graph *graph;
-    size_t parent;   /* OXP_NO_SCOPE for the main graph */
+    const oxp_graph *graph;
     uint32_t *reads; /* by value id: inputs of nodes and outputs of bodies, in subgraphs too */
     bool *handed_on; /* by value id: an output of a body names it */
     bool *touched;   /* by node index */
@@ -42,8 +39,8 @@ typedef struct oxp_pass {
     oxp_map changed;           /* values that this step has changed the making of */
     size_t edits;
     oxp_arena arena;
-    oxp_fold_scope *scopes; /* the main graph first, outer before inner */
-    size_t scope_count, scope_capacity;
+    oxp_fold_scope *scopes; /* by the graphs' ids: the main graph first, outer before inner */
+    size_t scope_count;
 } oxp_pass;
 
 typedef oxp_status (*oxp_step_function)(oxp_pass *p);

@@ -222,13 +222,13 @@ static oxp_status take_census(census *c, oxp_ctx *ctx, oxp_model *model)
     oxp_arena arena;
     oxp_arena_init(&arena, ctx);
     oxp_graph *graph;
-    oxp_graph_list list = {0};
+    const oxp_graph *const *graphs;
+    size_t count;
     oxp_status status;
     OXP_TRY_GOTO(oxp_graph_build(&graph, &arena, model), done);
-    OXP_TRY_GOTO(oxp_graph_list_make(&list, ctx, graph), done);
-    for (size_t i = 0; i < list.count && status == OXP_OK; i++)
-        status = count_graph(c, list.graphs[i]);
-    oxp_graph_list_free(&list);
+    OXP_TRY_GOTO(oxp_graph_all(&graphs, &count, &arena, graph), done);
+    for (size_t i = 0; i < count && status == OXP_OK; i++)
+        status = count_graph(c, graphs[i]);
 done:
     oxp_arena_free(&arena);
     return status;

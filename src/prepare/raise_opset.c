@@ -6,35 +6,36 @@
 
 typedef struct knowledge {
     const oxp_seen *seen;
-    const oxp_graph_list *list; /* of the clone, as it was before the conversion */
+    const oxp_graph *const *graphs; /* of the clone, as it was before the conversion */
+    size_t count;
 } knowledge;
 
-/* The graph of the list, by its protobuf; SIZE_MAX for one that the conversion made. */
-static size_t find_graph(const knowledge *k, const oxp_graph_proto *g)
+/* NULL for a graph that the conversion made. */
+static const oxp_graph *find_graph(const knowledge *k, const oxp_graph_proto *proto)
 {
-    for (size_t i = 0; i < k->list->count; i++)
-        if (k->list->graphs[i]->proto == g)
-            return i;
-    return SIZE_MAX;
+    for (size_t i = 0; i < k->count; i++)
+        if (k->graphs[i]->proto == proto)
+            return k->graphs[i];
+    return NULL;
 }
 
 /* A name may be at home in a graph around the one that reads it. */
-static int rank_of(void *user, const oxp_graph_proto *g, const char *value)
+static int rank_of(void *user, const oxp_graph_proto *proto, const char *value)
 {
     const knowledge *k = user;
-    for (size_t i = find_graph(k, g); i != SIZE_MAX; i = k->list->parents[i]) {
-        int rank = oxp_seen_rank(k->seen, i, value);
+    for (const oxp_graph *g = find_graph(k, proto); g; g = g->parent) {
+        int rank = oxp_seen_rank(k->seen, g->id, value);
         if (rank >= 0)
             return rank;
     }
     return -1;
 }
 
-static oxp_dtype dtype_of(void *user, const oxp_graph_proto *g, const char *value)
+static oxp_dtype dtype_of(void *user, const oxp_graph_proto *proto, const char *value)
 {
     const knowledge *k = user;
-    for (size_t i = find_graph(k, g); i != SIZE_MAX; i = k->list->parents[i]) {
-        oxp_dtype dtype = oxp_seen_dtype(k->seen, i, value);
+    for (const oxp_graph *g = find_graph(k, proto); g; g = g->parent) {
+        oxp_dtype dtype = oxp_seen_dtype(k->seen, g->id, value);
         if (dtype != OXP_UNDEFINED)
             return dtype;
     }
@@ -47,14 +48,12 @@ static oxp_status convert(oxp_model *clone, int64_t target, const oxp_seen *seen
     oxp_arena arena;
     oxp_arena_init(&arena, ctx);
     oxp_graph *graph;
-    oxp_graph_list list = {0};
+    knowledge k = {.seen = seen};
     oxp_status status;
     OXP_TRY_GOTO(oxp_graph_build(&graph, &arena, clone), done);
-    OXP_TRY_GOTO(oxp_graph_list_make(&list, ctx, graph), done);
-    knowledge k = {seen, &list};
+    OXP_TRY_GOTO(oxp_graph_all(&k.graphs, &k.count, &arena, graph), done);
     status = oxp_model_upgrade(clone, target, &(oxp_upgrade_options){rank_of, dtype_of, &k});
 done:
-    oxp_graph_list_free(&list);
     oxp_arena_free(&arena);
     return status;
 }

@@ -10,43 +10,6 @@
 #define RANDOM_STEPS \
     1000000u /* node executions of a run on random inputs, which may loop for ever */
 
-/* ---- the graphs of a model ---- */
-
-static oxp_status add_graph(oxp_graph_list *list, oxp_ctx *ctx, const oxp_graph *g, size_t parent)
-{
-    OXP_TRY(
-        oxp_grow(&list->graphs, &list->graph_capacity, ctx, list->count + 1, sizeof *list->graphs));
-    OXP_TRY(oxp_grow(&list->parents, &list->parent_capacity, ctx, list->count + 1,
-                     sizeof *list->parents));
-    list->graphs[list->count] = g;
-    list->parents[list->count++] = parent;
-    return OXP_OK;
-}
-
-oxp_status oxp_graph_list_make(oxp_graph_list *out, oxp_ctx *ctx, const oxp_graph *graph)
-{
-    oxp_graph_list list = {0};
-    oxp_status status = add_graph(&list, ctx, graph, SIZE_MAX);
-    for (size_t i = 0; status == OXP_OK && i < list.count; i++) {
-        const oxp_graph *g = list.graphs[i];
-        for (size_t n = 0; n < g->node_count; n++)
-            for (size_t k = 0; status == OXP_OK && k < g->nodes[n].subgraph_count; k++)
-                status = add_graph(&list, ctx, g->nodes[n].subgraphs[k], i);
-    }
-    if (status != OXP_OK)
-        oxp_graph_list_free(&list);
-    else
-        *out = list;
-    return status;
-}
-
-void oxp_graph_list_free(oxp_graph_list *list)
-{
-    oxp_free(list->graphs);
-    oxp_free(list->parents);
-    *list = (oxp_graph_list){0};
-}
-
 /* ---- what values look like ---- */
 
 typedef struct look { /* of one value; count 0: not seen */
@@ -56,9 +19,9 @@ typedef struct look { /* of one value; count 0: not seen */
 } look;
 
 typedef struct watcher {
-    oxp_graph_list list;
+    const oxp_graph *const *graphs;
+    size_t count;
     look **looks; /* [graph][value] */
-    size_t last;  /* the graph that was asked for last */
 } watcher;
 
 static void note_look(look *l, const oxp_tensor *t)
@@ -74,22 +37,18 @@ static void note_look(look *l, const oxp_tensor *t)
 static oxp_status observe(void *user, const oxp_graph *graph, uint32_t value, const oxp_tensor *t)
 {
     watcher *w = user;
-    for (size_t i = 0; w->list.graphs[w->last] != graph && i < w->list.count; i++)
-        w->last = (w->last + 1) % w->list.count;
-    note_look(&w->looks[w->last][value], t);
+    note_look(&w->looks[graph->id][value], t);
     return OXP_OK;
 }
 
 static oxp_status watcher_make(watcher *w, oxp_runs *r, const oxp_graph *graph)
 {
-    OXP_TRY(oxp_graph_list_make(&w->list, r->ctx, graph));
-    w->last = 0;
-    w->looks = oxp_arena_alloc(&r->arena, w->list.count, sizeof *w->looks);
+    OXP_TRY(oxp_graph_all(&w->graphs, &w->count, &r->arena, graph));
+    w->looks = oxp_arena_alloc(&r->arena, w->count, sizeof *w->looks);
     if (!w->looks)
         return r->ctx->status;
-    for (size_t i = 0; i < w->list.count; i++) {
-        w->looks[i] =
-            oxp_arena_alloc(&r->arena, w->list.graphs[i]->value_count + 1, sizeof **w->looks);
+    for (size_t i = 0; i < w->count; i++) {
+        w->looks[i] = oxp_arena_alloc(&r->arena, w->graphs[i]->value_count + 1, sizeof **w->looks);
         if (!w->looks[i])
             return r->ctx->status;
     }
@@ -99,15 +58,15 @@ static oxp_status watcher_make(watcher *w, oxp_runs *r, const oxp_graph *graph)
 /* Rank and type share a number: rank + 1 in the low byte, the type above. */
 static oxp_status keep_looks(oxp_runs *r, const watcher *w)
 {
-    r->seen.graphs = oxp_arena_alloc(&r->arena, w->list.count, sizeof *r->seen.graphs);
+    r->seen.graphs = oxp_arena_alloc(&r->arena, w->count, sizeof *r->seen.graphs);
     if (!r->seen.graphs)
         return r->ctx->status;
-    for (; r->seen.graph_count < w->list.count; r->seen.graph_count++)
+    for (; r->seen.graph_count < w->count; r->seen.graph_count++)
         oxp_map_init(&r->seen.graphs[r->seen.graph_count], r->ctx);
-    for (size_t i = 0; i < w->list.count; i++)
-        for (size_t v = 0; v < w->list.graphs[i]->value_count; v++) {
+    for (size_t i = 0; i < w->count; i++)
+        for (size_t v = 0; v < w->graphs[i]->value_count; v++) {
             const look *l = &w->looks[i][v];
-            const char *name = w->list.graphs[i]->values[v].name;
+            const char *name = w->graphs[i]->values[v].name;
             if (l->seen)
                 OXP_TRY(oxp_map_put(&r->seen.graphs[i], name,
                                     (size_t)(l->rank + 1) | (size_t)l->dtype << 8));
@@ -192,7 +151,6 @@ static oxp_status try_run(oxp_runs *r, oxp_ctx *ctx, const oxp_graph *graph)
     r->ran = true;
 done:
     oxp_session_free(session);
-    oxp_graph_list_free(&w.list);
     if (status != OXP_OK)
         release_reference(r);
     return status;

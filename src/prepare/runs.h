@@ -6,8 +6,7 @@
 #include "graph/graph.h"
 #include "util/map.h"
 
-/* Rank and type of values as the runs showed them, by graph (outer before inner, in node order)
- * and name. */
+/* Rank and type of values as the runs showed them, by the id of their graph and by name. */
 typedef struct oxp_seen {
     oxp_map *graphs;
     size_t graph_count;
@@ -16,16 +15,6 @@ typedef struct oxp_seen {
 /* -1 (UNDEFINED): never computed, or not always the same. */
 int oxp_seen_rank(const oxp_seen *seen, size_t graph, const char *value);
 oxp_dtype oxp_seen_dtype(const oxp_seen *seen, size_t graph, const char *value);
-
-/* The graphs of a model in the order that oxp_seen counts them. */
-typedef struct oxp_graph_list {
-    const oxp_graph **graphs;
-    size_t *parents; /* SIZE_MAX for the main graph */
-    size_t count, graph_capacity, parent_capacity;
-} oxp_graph_list;
-
-oxp_status oxp_graph_list_make(oxp_graph_list *out, oxp_ctx *ctx, const oxp_graph *graph);
-void oxp_graph_list_free(oxp_graph_list *list);
 
 typedef struct oxp_runs {
     oxp_ctx *ctx;

@@ -125,6 +125,34 @@ static void add_outputs(json_t *root, const oxp_compression *c)
     }
 }
 
+#define CONFIDENCE 0.95
+
+/* Of the first output that the labels fit, on the held-out samples. */
+static const oxp_difference *labelled(const oxp_compression *c)
+{
+    for (size_t i = 0; c->differences && i < c->reference.output_count; i++)
+        if (c->differences[i].labelled)
+            return &c->differences[i];
+    return NULL;
+}
+
+static void add_accuracy(json_t *root, const oxp_compression *c)
+{
+    const oxp_difference *d = labelled(c);
+    if (!d)
+        return;
+    double n = (double)d->labelled;
+    oxp_interval paired = oxp_interval_paired(d->only_a, d->only_b, d->labelled, CONFIDENCE);
+    json_t *o = oxp_json_object(root, "accuracy");
+    oxp_json_real(o, "before", (double)d->correct_a / n);
+    oxp_json_real(o, "after", (double)d->correct_b / n);
+    oxp_json_real(o, "difference", ((double)d->correct_b - (double)d->correct_a) / n);
+    oxp_json_real(o, "low", paired.low);
+    oxp_json_real(o, "high", paired.high);
+    oxp_json_real(o, "confidence", CONFIDENCE);
+    oxp_json_integer(o, "samples", (long long)d->labelled);
+}
+
 static void add_prepare(json_t *root, const oxp_compression *c)
 {
     if (!c->was_prepared)
@@ -212,6 +240,7 @@ static void fill_json(json_t *root, const oxp_compression *c)
         add_weight(weights, c, i);
     add_activations(root, c);
     add_outputs(root, c);
+    add_accuracy(root, c);
     if (isfinite(c->sqnr_db) && c->options->min_sqnr_db > 0) {
         json_t *target = oxp_json_object(root, "target");
         oxp_json_string(target, "kind", "min-sqnr");
@@ -281,6 +310,11 @@ static oxp_status fill_text(oxp_report *r, const oxp_compression *c)
     OXP_TRY(text_techniques(r, c));
     OXP_TRY(text_taken_back(r, c));
     log_weights(c);
+    const oxp_difference *d = labelled(c);
+    if (d)
+        OXP_TRY(oxp_report_line(r, "  accuracy %.2f %% -> %.2f %% on %zu labelled held-out samples",
+                                100 * (double)d->correct_a / (double)d->labelled,
+                                100 * (double)d->correct_b / (double)d->labelled, d->labelled));
     oxp_bytes_text(before, (double)source);
     oxp_bytes_text(after, (double)c->output_bytes);
     double ratio = (double)source / (double)c->output_bytes;
