@@ -153,8 +153,8 @@ static oxp_status forward_lp(oxp_node *n)
 
 static const char *const max_examples[] = {"X[1,2,5,6]; kernel_shape=2,3",
                                            "X[2,3,7,7]; kernel_shape=3,3 strides=2,2 pads=1,1,1,1",
-                                           "X[1,1,9]; kernel_shape=4 strides=3 auto_pad='SAME_UPPER'",
-                                           "X[1,1,9]; kernel_shape=4 strides=3 auto_pad='SAME_LOWER'",
+                                           "X[1,1,1,9]; kernel_shape=1,4 strides=1,3 auto_pad='SAME_UPPER'",
+                                           "X[1,1,9,2]; kernel_shape=4,1 strides=3,1 auto_pad='SAME_LOWER'",
                                            "X[1,2,4,5,4]; kernel_shape=2,2,2 strides=2,1,2 auto_pad='VALID'",
                                            "X[1,2,5,5]:f16; kernel_shape=2,2",
                                            NULL};
@@ -169,11 +169,11 @@ static const char *const max_examples_12[] = {"X[1,2,6,6]; kernel_shape=3,3 pads
 
 static const char *const average_examples[] = {"X[1,2,5,6]; kernel_shape=2,3",
                                                "X[2,3,7,7]; kernel_shape=3,3 strides=2,2 pads=1,1,1,1",
-                                               "X[1,1,9]; kernel_shape=4 strides=3 auto_pad='SAME_UPPER'",
+                                               "X[1,1,1,9]; kernel_shape=1,4 strides=1,3 auto_pad='SAME_UPPER'",
                                                "X[1,2,4,5,4]; kernel_shape=2,2,2 strides=2,1,2", NULL};
 
 static const char *const average_examples_7[] = {"X[2,3,7,7]; kernel_shape=3,3 strides=2,2 pads=1,1,1,1 count_include_pad=1",
-                                                 "X[1,1,8]; kernel_shape=3 auto_pad='SAME_LOWER' count_include_pad=1", NULL};
+                                                 "X[1,1,8,2]; kernel_shape=3,2 auto_pad='SAME_LOWER' count_include_pad=1", NULL};
 
 static const char *const average_examples_10[] = {"X[1,2,7,8]; kernel_shape=3,3 strides=2,3 ceil_mode=1",
                                                   "X[1,1,6,6]; kernel_shape=2,2 strides=3,3 pads=1,0,1,1 ceil_mode=1 count_include_pad=1",
@@ -182,7 +182,7 @@ static const char *const average_examples_10[] = {"X[1,2,7,8]; kernel_shape=3,3 
 static const char *const average_examples_19[] = {"X[1,2,8,9]; kernel_shape=3,2 dilations=2,3 strides=2,1",
                                                   "X[1,2,8,9]; kernel_shape=3,2 dilations=2,2 pads=1,1,1,1 count_include_pad=1", NULL};
 
-static const char *const lp_examples[] = {"X[1,2,5,6]; kernel_shape=2,3", "X[1,2,7]; kernel_shape=3 strides=2 pads=1,1 p=3",
+static const char *const lp_examples[] = {"X[1,2,5,6]; kernel_shape=2,3", "X[1,2,7,5]; kernel_shape=3,2 strides=2,1 pads=1,1,1,1 p=3",
                                           "X[1,2,7,7]; kernel_shape=3,3 p=1 auto_pad='SAME_UPPER'", NULL};
 
 static const char *const lp_examples_18[] = {"X[1,2,7,8]; kernel_shape=3,3 strides=2,3 ceil_mode=1 p=2",

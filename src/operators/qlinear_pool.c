@@ -121,7 +121,7 @@ static oxp_status forward_windows(oxp_node *n)
 
 static const char *const global_examples[] = {"X[2,3,4,5]:u8 S[]={0.5} Z[]:u8={1} T[]={0.25} Y[]:u8={7}",
                                               "X[1,4,5,3]:u8 S[]={0.5} Z[]:u8={1} T[]={0.25} Y[]:u8={7}; channels_last=1",
-                                              "X[1,2,5,5]:i8 S[]={0.5} _ T[]={0.3}", NULL};
+                                              "X[1,2,5,5]:i8 S[]={0.5} Z[]:i8={-1} T[]={0.3} Y[]:i8={2}", NULL};
 
 static const char *const window_examples[] = {"X[1,2,5,6]:u8 S[]={0.5} Z[]:u8={1} T[]={0.25} Y[]:u8={7}; kernel_shape=2,3",
                                               "X[1,2,7,7]:i8 S[]={0.5} Z[]:i8={1} T[]={0.3} Y[]:i8={-4}; kernel_shape=3,3 strides=2,2 pads=1,1,1,1 count_include_pad=1",

@@ -79,7 +79,7 @@ static const char *const sigmoid_examples[] = {"X[3,4]:u8={0,10,50,100,120,127,1
                                                "X[4]:i8={-128,-3,0,127} S[]={0.1} Z[]:i8={-5} T[]={0.00390625} Y[]:i8={-128}", NULL};
 
 static const char *const leaky_relu_examples[] = {"X[3,4]:u8={0,10,50,100,120,127,128,129,140,180,220,255} S[]={0.05} Z[]:u8={128} T[]={0.04} Y[]:u8={20}; alpha=0.1",
-                                                  "X[4]:i8={-128,-3,0,127} S[]={0.1} Z[]:i8={-5} T[]={0.1}", NULL};
+                                                  "X[4]:i8={-128,-3,0,127} S[]={0.1} Z[]:i8={-5} T[]={0.1} Y[]:i8={9}", NULL};
 
 #define TABLE(type_, min_in_, prepare_, forward_, examples_)                                                           \
     {                                                                                                                  \

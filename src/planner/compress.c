@@ -201,6 +201,57 @@ static oxp_status find_sites(oxp_compression *c)
     return oxp_codes_make(c->codes, &c->arena, c->sites, c->site_count, 127);
 }
 
+/* ---- what the sites have to do, from one sample ---- */
+
+typedef struct work_pass {
+    oxp_site_work **by_node; /* by graph and node; NULL entries are no consumers */
+} work_pass;
+
+static oxp_status on_node(void *user, int worker, size_t slot, oxp_node *n)
+{
+    (void)worker;
+    (void)slot;
+    work_pass *p = user;
+    oxp_site_work *w = &p->by_node[n->def->graph->id][n->def->index];
+    oxp_cost cost = {0};
+    if (!n->op->cost || !n->op->weight)
+        return OXP_OK;
+    n->op->cost(n, &cost);
+    w->macs = cost.macs;
+    w->elements = (double)n->in[0]->count + (double)n->out[0].count;
+    return OXP_OK;
+}
+
+static oxp_status measure_work(oxp_compression *c)
+{
+    const oxp_graph *const *graphs;
+    size_t count, one = 1;
+    work_pass p;
+    if (!c->has_samples)
+        return OXP_OK;
+    OXP_TRY(oxp_graph_all(&graphs, &count, &c->arena, c->graph));
+    p.by_node = oxp_arena_alloc(&c->arena, count, sizeof *p.by_node);
+    oxp_site_work *work = oxp_arena_alloc(&c->arena, c->site_count + 1, sizeof *work);
+    if (!p.by_node || !work)
+        return OXP_ELIMIT;
+    for (size_t g = 0; g < count; g++) {
+        p.by_node[g] = oxp_arena_alloc(&c->arena, graphs[g]->node_count + 1, sizeof **p.by_node);
+        if (!p.by_node[g])
+            return OXP_ELIMIT;
+    }
+    oxp_run_hooks hooks = {.user = &p, .node = on_node};
+    OXP_TRY(oxp_run_samples(c->ctx, c->graph, &c->samples.source, c->fit, one, &hooks, NULL));
+    for (size_t i = 0; i < c->site_count; i++)
+        for (size_t k = 0; k < c->sites[i].consumer_count; k++) {
+            const oxp_graph_node *n = c->sites[i].consumers[k].node;
+            const oxp_site_work *w = &p.by_node[n->graph->id][n->index];
+            if (w->macs > 0 && (work[i].macs <= 0 || w->macs < work[i].macs))
+                work[i] = *w;
+        }
+    c->placement.work = work;
+    return OXP_OK;
+}
+
 /* Without the opset that integer forms need, everything is stored. */
 static void respect_opset(oxp_compression *c)
 {
@@ -399,7 +450,8 @@ static oxp_status guard(oxp_compression *c)
                    .narrow_codes = c->narrow_codes,
                    .ranges = &c->ranges,
                    .reference = &c->reference,
-                   .min_sqnr_db = c->options->min_sqnr_db};
+                   .min_sqnr_db = c->options->min_sqnr_db,
+                   .work = c->placement.work};
     return oxp_guard_run(&g, c->choices, c->cost, &c->sqnr_db);
 }
 
@@ -503,6 +555,7 @@ static oxp_status search(oxp_compression *c)
     OXP_TRY(prepare(c));
     OXP_TRY(raise_opset(c));
     OXP_TRY(find_sites(c));
+    OXP_TRY(measure_work(c));
     OXP_TRY(place(c));
     OXP_TRY(calibrate(c));
     leave_unseen(c);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define COST_SAMPLES 4 /* samples on which one site alone is measured */
+#define MARGIN_DB 1.0  /* aimed above the bound: other samples differ by about that */
 
 static oxp_status measure(const oxp_guard *g, const oxp_choice *choices, size_t samples, const char *stage, double *sqnr,
                           double *share)
@@ -26,7 +27,7 @@ static oxp_status measure(const oxp_guard *g, const oxp_choice *choices, size_t 
 }
 
 typedef struct ranked {
-    double cost;
+    double cost; /* for what it is worth */
     size_t site;
 } ranked;
 
@@ -38,22 +39,37 @@ static int costliest_first(const void *a, const void *b)
     return x->site < y->site ? -1 : x->site > y->site;
 }
 
-/* Sites of one level, each measured alone. */
-static oxp_status rank_sites(const oxp_guard *g, const oxp_choice *choices, oxp_level level, double *cost, ranked *list,
-                             size_t *count)
+/* What is lost when the site goes up a level: its share of the multiply-accumulates, or of the
+ * weights. */
+static double worth(const oxp_guard *g, size_t site, oxp_level level)
+{
+    double macs = 0, weights = 0;
+    for (size_t i = 0; i < g->site_count; i++) {
+        macs += g->work ? g->work[i].macs : 0;
+        weights += (double)g->sites[i].value->constant.count;
+    }
+    if (level == OXP_LEVEL_INTEGER && g->work && g->work[site].macs > 0)
+        return g->work[site].macs / macs;
+    return (double)g->sites[site].value->constant.count / weights;
+}
+
+/* All sites that are not float, each measured alone, those first that cost most for their worth. */
+static oxp_status rank_sites(const oxp_guard *g, const oxp_choice *choices, double *cost,
+                             ranked *list, size_t *count)
 {
     oxp_choice *alone;
     OXP_TRY(oxp_alloc(&alone, g->ctx, g->site_count + 1, sizeof *alone, "choices"));
     oxp_status status = OXP_OK;
     *count = 0;
     for (size_t i = 0; i < g->site_count && status == OXP_OK; i++) {
-        if (oxp_choice_level(&choices[i]) != level)
-            continue;
+        oxp_level level = oxp_choice_level(&choices[i]);
         double sqnr;
+        if (level == OXP_LEVEL_FLOAT)
+            continue;
         memset(alone, 0, g->site_count * sizeof *alone);
         alone[i] = choices[i];
         status = measure(g, alone, COST_SAMPLES, "guard", &sqnr, &cost[i]);
-        list[(*count)++] = (ranked){cost[i], i};
+        list[(*count)++] = (ranked){cost[i] / worth(g, i, level), i};
     }
     oxp_free(alone);
     if (status == OXP_OK)
@@ -94,7 +110,7 @@ static oxp_status shrink(const oxp_guard *g, oxp_choice *choices, const ranked *
         memcpy(trial, choices, g->site_count * sizeof *trial);
         take_back(g, trial, list, middle);
         status = measure(g, trial, SIZE_MAX, "guard", &reached, &share);
-        if (status == OXP_OK && reached >= g->min_sqnr_db) {
+        if (status == OXP_OK && reached >= g->min_sqnr_db + MARGIN_DB) {
             high = middle;
             high_sqnr = reached;
         } else {
@@ -116,12 +132,16 @@ oxp_status oxp_guard_run(const oxp_guard *g, oxp_choice *choices, double *cost, 
     for (size_t i = 0; i < g->site_count; i++)
         cost[i] = NAN;
     OXP_TRY(measure(g, choices, SIZE_MAX, "guard", sqnr_db, &share));
+    if (*sqnr_db >= g->min_sqnr_db + MARGIN_DB)
+        return OXP_OK;
     ranked *list;
     OXP_TRY(oxp_alloc(&list, g->ctx, g->site_count + 1, sizeof *list, "ranking"));
     oxp_status status = OXP_OK;
-    for (int level = OXP_LEVEL_INTEGER; level < OXP_LEVEL_FLOAT && status == OXP_OK && *sqnr_db < g->min_sqnr_db; level++) {
-        size_t count;
-        status = rank_sites(g, choices, (oxp_level)level, cost, list, &count);
+    for (int round = 0; round < OXP_LEVEL_FLOAT && status == OXP_OK; round++) {
+        size_t count = 0;
+        if (*sqnr_db >= g->min_sqnr_db + MARGIN_DB)
+            break;
+        status = rank_sites(g, choices, cost, list, &count);
         if (status == OXP_OK && count)
             status = shrink(g, choices, list, count, sqnr_db);
     }

@@ -1,12 +1,14 @@
 /* guard.h - the promise that the result still gives the same answers.
  *
- * While the outputs' SQNR on the reference samples is below the bound, integer sites go back to stored 8 bits, then stored
- * sites to half precision, then to float, those that cost most first. What a site costs is measured with that site alone compressed. */
+ * While the outputs' SQNR on the reference samples is below the bound, sites go up a level: from
+ * integers to stored 8 bits, from there to half precision, from there to float; those first that
+ * cost most for what they are worth: their share of the work for an integer site, of the weights
+ * for a stored one. What a site costs is measured with that site alone compressed. */
 #ifndef OXP_PLANNER_GUARD_H
 #define OXP_PLANNER_GUARD_H
 
 #include "planner/evaluate.h"
-#include "techniques/technique.h"
+#include "planner/placement.h"
 
 typedef struct oxp_guard {
     oxp_ctx *ctx;
@@ -17,6 +19,7 @@ typedef struct oxp_guard {
     const oxp_ranges *ranges;
     const oxp_reference *reference;
     double min_sqnr_db;
+    const oxp_site_work *work; /* by site: what integers save there */
 } oxp_guard;
 
 /* Changes `choices` until the bound holds or nothing is left to take back. cost[i]: noise share of site i alone, NAN where it

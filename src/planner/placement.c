@@ -3,12 +3,20 @@
 
 #include <string.h>
 
-#define LEAST_CONV_WIDTH 64.0 /* H below which a dense convolution gains nothing in integers */
+#define LEAST_CONV_WIDTH 32.0 /* H below which a dense convolution gains nothing in integers */
 #define LEAST_PRODUCT 16384   /* weights of a matrix product below which it gains nothing */
+
+/* One thread: what a float multiply-accumulate takes, which share of it integers save, and what
+ * quantising an element and two more nodes cost. */
+#define FLOAT_MAC_SECONDS 2.7e-11
+#define INTEGER_SAVES 0.55
+#define ELEMENT_SECONDS 0.4e-9
+#define NODES_SECONDS 5e-6
 
 static const char *const too_narrow = "integers would be slower: narrow convolution";
 static const char *const depthwise = "integers would be slower: depthwise or grouped convolution";
 static const char *const small_product = "integers would gain nothing: small matrix product";
+static const char *const little_work = "integers would be slower: too little work for what quantising costs";
 
 static bool conv_pays(const oxp_site *s, const oxp_graph_node *n, const char **why_not)
 {
@@ -22,7 +30,14 @@ static bool conv_pays(const oxp_site *s, const oxp_graph_node *n, const char **w
     return 2 * out * in / (out + in) >= LEAST_CONV_WIDTH;
 }
 
-static bool pays(const oxp_site *s, const char **why_not)
+static bool work_pays(const oxp_site_work *work, const char **why_not)
+{
+    double saved = work->macs * FLOAT_MAC_SECONDS * INTEGER_SAVES;
+    *why_not = little_work;
+    return saved > work->elements * ELEMENT_SECONDS + NODES_SECONDS;
+}
+
+static bool pays(const oxp_site *s, const oxp_site_work *work, const char **why_not)
 {
     for (size_t i = 0; i < s->consumer_count; i++) {
         const oxp_graph_node *n = s->consumers[i].node;
@@ -34,7 +49,7 @@ static bool pays(const oxp_site *s, const char **why_not)
             return false;
         }
     }
-    return true;
+    return !work || work->macs <= 0 || work_pays(work, why_not);
 }
 
 /* The integer form of a site under a precision, or NULL with the reason. */
@@ -52,7 +67,7 @@ static const oxp_technique *integer_form(const oxp_site *s, const oxp_placement_
     *why_not = static_why ? static_why : why;
     if (!best || o->everywhere)
         return best;
-    return pays(s, why_not) ? best : NULL;
+    return pays(s, o->work ? &o->work[s->index] : NULL, why_not) ? best : NULL;
 }
 
 static void place_one(oxp_choice *c, const oxp_site *s, const oxp_placement_options *o)

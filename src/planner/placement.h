@@ -1,8 +1,10 @@
 /* placement.h - where integer arithmetic pays: a first choice of form for every site.
  *
- * The rules restate measurements of ONNX Runtime on one thread (docs/placement.md). Depthwise and grouped convolutions and
- * the first convolution of an image are slower in integers; a dense one pays from a width H = 2 Cin Cout / (Cin + Cout) on; a
- * large matrix product always. What does not pay is stored in 8 bits, which costs no time. */
+ * The rules restate measurements of ONNX Runtime on one thread (docs/placement.md). Depthwise and
+ * grouped convolutions are slower in integers; a dense one pays from a width
+ * H = 2 Cin Cout / (Cin + Cout) on, and when what it saves is more than what its QuantizeLinear and
+ * DequantizeLinear cost; a matrix product when it is large enough. What does not pay is stored in 8
+ * bits, which costs no time. */
 #ifndef OXP_PLANNER_PLACEMENT_H
 #define OXP_PLANNER_PLACEMENT_H
 
@@ -10,10 +12,17 @@
 
 typedef enum oxp_precision { OXP_PRECISION_NONE, OXP_PRECISION_W8, OXP_PRECISION_DYNAMIC, OXP_PRECISION_W8A8 } oxp_precision;
 
+/* What one sample showed of a site's consumers; all zero when none ran. */
+typedef struct oxp_site_work {
+    double macs;     /* of the smallest consumer that ran */
+    double elements; /* that it reads and writes as activations */
+} oxp_site_work;
+
 typedef struct oxp_placement_options {
     oxp_precision precision;
     bool stored_only; /* --quant-format stored */
     bool everywhere;  /* --quant-format qdq: integers wherever they have a form, faster or not */
+    const oxp_site_work *work; /* by site; NULL without samples */
 } oxp_placement_options;
 
 /* Fills choices[count] (limit 127). Reasons live as long as the program. */

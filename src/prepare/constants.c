@@ -148,16 +148,17 @@ static cost cost_of(const oxp_pass *p, size_t scope, const oxp_graph_node *node)
 
 static bool worth_it(const oxp_tensor *out, size_t count, cost c, size_t growth_so_far)
 {
-    size_t bytes = 0, integers = 0;
+    size_t bytes = 0, floats = 0, codes = 0;
     for (size_t i = 0; i < count; i++) {
-        bytes += oxp_tensor_bytes(&out[i]);
-        if (!oxp_dtype_is_float(out[i].dtype))
-            integers += oxp_tensor_bytes(&out[i]);
+        size_t own = oxp_tensor_bytes(&out[i]);
+        bytes += own;
+        floats += oxp_dtype_is_float(out[i].dtype) ? own : 0;
+        codes += is_code(out[i].dtype) ? own : 0;
     }
-    size_t floats = bytes - integers, growth = bytes > c.freed ? bytes - c.freed : 0;
+    size_t growth = bytes > c.freed ? bytes - c.freed : 0;
     if (floats > c.read && floats > SMALL_FLOATS)
         return false; /* made from less: an expansion, or weights stored as an expression */
-    if (growth + growth_so_far > TOTAL_GROWTH)
+    if ((codes > 0 && growth > 0) || growth + growth_so_far > TOTAL_GROWTH)
         return false;
     return growth <= SMALL_GROWTH ||
            (floats == 0 && growth <= INTEGER_GROWTH && bytes / 2 <= c.freed);

@@ -277,14 +277,20 @@ Test(external, the_layout_of_the_hub_cache_is_read)
 
 Test(external, links_out_of_the_hub_cache_are_refused)
 {
+    static const char *const targets[] = {"../../secret", "../../blobs2/bbbb", "/etc/passwd",
+                                          "../../blobs"};
     make_hub_cache();
-    cr_assert_eq(unlink(below("snapshots/1/w.bin")), 0);
-    cr_assert_eq(symlink("../../secret", below("snapshots/1/w.bin")), 0);
-    oxp_ctx ctx;
-    oxp_model *m = NULL;
-    oxp_ctx_init(&ctx);
-    cr_expect_eq(oxp_model_load(&m, &ctx, below("snapshots/1/model.onnx"), NULL), OXP_EFORMAT);
-    cr_expect_str_eq(ctx.code, "E-EXT-LINK");
+    cr_assert_eq(mkdir(below("blobs2"), 0700), 0); /* a name that begins like the right one */
+    make_file("blobs2/bbbb", four, sizeof four);
+    for (size_t i = 0; i < sizeof targets / sizeof targets[0]; i++) {
+        cr_assert_eq(unlink(below("snapshots/1/w.bin")), 0);
+        cr_assert_eq(symlink(targets[i], below("snapshots/1/w.bin")), 0);
+        oxp_ctx ctx;
+        oxp_model *m = NULL;
+        oxp_ctx_init(&ctx);
+        cr_expect_eq(oxp_model_load(&m, &ctx, below("snapshots/1/model.onnx"), NULL), OXP_EFORMAT);
+        cr_expect_str_eq(ctx.code, "E-EXT-LINK", "%s: %s", targets[i], ctx.message);
+    }
 }
 
 Test(external, a_path_without_a_slash_starts_here)
