@@ -72,9 +72,12 @@ def check_compressed(checks, work, subject):
     share = ours["bytes"] / os.path.getsize(subject.model)
     checks.check(f"{label}: at most {MOST_OF_FLOAT:.0%} of the float bytes",
                  share <= MOST_OF_FLOAT, f"{share:.1%}")
-    findings = fusion.judge(out, report)
+    findings = fusion.judge(subject.model, out, report)
     checks.check(f"{label}: what is called quantised is computed in integers",
                  fusion.share(findings) >= LEAST_FUSED, fusion.describe(findings))
+    alone = fusion.uncalled(out)
+    checks.check(f"{label}: ONNX Runtime quantises nothing on its own", not alone,
+                 ", ".join(alone[:4]))
     ours["speed"], ours["float_ms"] = subject.speed(out)
     checks.check(f"{label}: at least as fast as float", ours["speed"] >= LEAST_SPEED,
                  f"×{ours['speed']:.2f} of {ours['float_ms']:.2f} ms")

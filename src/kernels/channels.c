@@ -11,8 +11,8 @@ OXP_VECTORISED static void affine(float *y, const float *x, size_t n, float fact
         y[i] = x[i] * factor + offset;
 }
 
-void oxp_channel_affine(const float *x, size_t batch, size_t channels, size_t inner, const float *factor, const float *offset,
-                        float *y)
+void oxp_channel_affine(const float *x, size_t batch, size_t channels, size_t inner,
+                        const float *factor, const float *offset, float *y)
 {
     for (size_t i = 0; i < batch * channels; i++)
         if (inner > 1)
@@ -21,7 +21,8 @@ void oxp_channel_affine(const float *x, size_t batch, size_t channels, size_t in
             y[i] = x[i] * factor[i % channels] + offset[i % channels];
 }
 
-OXP_VECTORISED static void partial_squares(double sum[OXP_LANES], const float *x, size_t n, double mean)
+OXP_VECTORISED static void partial_squares(double sum[OXP_LANES], const float *x, size_t n,
+                                           double mean)
 {
     for (size_t i = 0; i + OXP_LANES <= n; i += OXP_LANES)
         for (int l = 0; l < OXP_LANES; l++) {
@@ -41,7 +42,8 @@ static double sum_of_squares(const float *x, size_t n, double mean)
     return total;
 }
 
-void oxp_channel_statistics(const float *x, size_t batch, size_t channels, size_t inner, float *mean, float *var)
+void oxp_channel_statistics(const float *x, size_t batch, size_t channels, size_t inner,
+                            float *mean, float *var)
 {
     double count = (double)batch * (double)inner;
     for (size_t c = 0; c < channels; c++) {

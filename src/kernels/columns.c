@@ -16,7 +16,8 @@ static bool inside(const oxp_window *w, int axis, size_t o, size_t k, size_t *at
 /* The output positions of an axis at which tap k is inside: [*first, *last). */
 static void positions(const oxp_window *w, int axis, size_t k, size_t *first, size_t *last)
 {
-    size_t at = k * w->dilation[axis], stride = w->stride[axis], begin = w->begin[axis], reach = w->in[axis] + begin;
+    size_t at = k * w->dilation[axis], stride = w->stride[axis], begin = w->begin[axis],
+           reach = w->in[axis] + begin;
     *first = at >= begin ? 0 : (begin - at + stride - 1) / stride;
     *last = at >= reach ? 0 : (reach - at + stride - 1) / stride;
     if (*last > w->out[axis])
@@ -25,7 +26,8 @@ static void positions(const oxp_window *w, int axis, size_t k, size_t *first, si
         *first = *last;
 }
 
-OXP_VECTORISED static void copy_strided(float *restrict to, const float *restrict from, size_t stride, size_t n)
+OXP_VECTORISED static void copy_strided(float *restrict to, const float *restrict from,
+                                        size_t stride, size_t n)
 {
     if (stride == 2)
         for (size_t i = 0; i < n; i++)
@@ -36,7 +38,8 @@ OXP_VECTORISED static void copy_strided(float *restrict to, const float *restric
 }
 
 /* Positions o2 in [from, to) of one output row for tap k2; row NULL when the row is padding. */
-static void take_row(const oxp_window *w, const float *row, size_t k2, size_t from, size_t to, float *out)
+static void take_row(const oxp_window *w, const float *row, size_t k2, size_t from, size_t to,
+                     float *out)
 {
     size_t first, last;
     positions(w, 2, k2, &first, &last);
@@ -58,32 +61,36 @@ static void take_row(const oxp_window *w, const float *row, size_t k2, size_t fr
 }
 
 /* One row of the matrix: tap (k0, k1, k2) of one channel. */
-static void take_tap(const oxp_window *w, const float *channel, const size_t k[3], size_t first, size_t count, float *out)
+static void take_tap(const oxp_window *w, const float *channel, const size_t k[3], size_t first,
+                     size_t count, float *out)
 {
     size_t width = w->out[2];
     for (size_t done = 0; done < count;) {
         size_t line = (first + done) / width, from = (first + done) % width;
         size_t to = width - from < count - done ? width : from + (count - done);
         size_t i0, i1;
-        bool in0 = inside(w, 0, line / w->out[1], k[0], &i0), in1 = inside(w, 1, line % w->out[1], k[1], &i1);
+        bool in0 = inside(w, 0, line / w->out[1], k[0], &i0),
+             in1 = inside(w, 1, line % w->out[1], k[1], &i1);
         const float *row = in0 && in1 ? channel + (i0 * w->in[1] + i1) * w->in[2] : NULL;
         take_row(w, row, k[2], from, to, out + done);
         done += to - from;
     }
 }
 
-void oxp_columns_take(const oxp_window *w, const float *src, size_t row_first, size_t rows, size_t first, size_t count,
-                      float *columns)
+void oxp_columns_take(const oxp_window *w, const float *src, size_t row_first, size_t rows,
+                      size_t first, size_t count, float *columns)
 {
     size_t taps = oxp_volume(w->kernel);
     for (size_t r = 0; r < rows; r++) {
         size_t channel = (row_first + r) / taps, tap = (row_first + r) % taps;
-        size_t k[3] = {tap / w->kernel[2] / w->kernel[1], tap / w->kernel[2] % w->kernel[1], tap % w->kernel[2]};
+        size_t k[3] = {tap / w->kernel[2] / w->kernel[1], tap / w->kernel[2] % w->kernel[1],
+                       tap % w->kernel[2]};
         take_tap(w, src + channel * oxp_volume(w->in), k, first, count, columns + r * count);
     }
 }
 
-OXP_VECTORISED static void add_row(float *restrict to, size_t stride, const float *restrict from, size_t n)
+OXP_VECTORISED static void add_row(float *restrict to, size_t stride, const float *restrict from,
+                                   size_t n)
 {
     if (stride == 1)
         for (size_t i = 0; i < n; i++)

@@ -12,9 +12,11 @@
 
 #define TILE_FLOATS ((size_t)1 << 18) /* of columns: 1 MB */
 #define POINTWISE_TILE ((size_t)768)  /* positions */
-#define FEW_POSITIONS 100             /* below, a product over planes leaves part of its vectors empty */
-#define MANY_WEIGHTS 4096             /* from here on packing them into oneDNN's layout is worth it */
-#define INDEX_LIMIT ((size_t)1 << 29) /* elements: oneDNN's code counts bytes in 32 bits in places */
+#define FEW_POSITIONS 100 /* below, a product over planes leaves part of its vectors empty */
+#define MANY_WEIGHTS 4096 /* from here on packing them into oneDNN's layout is worth it */
+#define ORDINARY_LIMIT ((size_t)1 << 12)
+#define INDEX_LIMIT \
+    ((size_t)1 << 29) /* elements: oneDNN's code counts bytes in 32 bits in places */
 
 typedef enum method { POINTWISE, DEPTHWISE, BLOCKED, COLUMNS, REFERENCE } method;
 
@@ -30,7 +32,8 @@ struct oxp_conv {
 
 /* ---- plain ---- */
 
-static double patch_sum(const oxp_window *w, const float *src, const float *weights, const size_t o[3])
+static double patch_sum(const oxp_window *w, const float *src, const float *weights,
+                        const size_t o[3])
 {
     double sum = 0;
     size_t first[3], last[3];
@@ -39,7 +42,8 @@ static double patch_sum(const oxp_window *w, const float *src, const float *weig
     for (size_t k0 = first[0]; k0 < last[0]; k0++)
         for (size_t k1 = first[1]; k1 < last[1]; k1++)
             for (size_t k2 = first[2]; k2 < last[2]; k2++) {
-                size_t row = oxp_window_at(w, 0, o[0], k0) * w->in[1] + oxp_window_at(w, 1, o[1], k1);
+                size_t row =
+                    oxp_window_at(w, 0, o[0], k0) * w->in[1] + oxp_window_at(w, 1, o[1], k1);
                 double x = (double)src[row * w->in[2] + oxp_window_at(w, 2, o[2], k2)];
                 sum += x * (double)weights[(k0 * w->kernel[1] + k1) * w->kernel[2] + k2];
             }
@@ -47,10 +51,12 @@ static double patch_sum(const oxp_window *w, const float *src, const float *weig
 }
 
 /* One output plane. */
-static void reference_plane(const oxp_conv_shape *s, const float *src, const float *weights, float bias, float *dst)
+static void reference_plane(const oxp_conv_shape *s, const float *src, const float *weights,
+                            float bias, float *dst)
 {
     const oxp_window *w = &s->window;
-    size_t channels = s->in_channels / s->groups, in = oxp_volume(w->in), taps = oxp_volume(w->kernel);
+    size_t channels = s->in_channels / s->groups, in = oxp_volume(w->in),
+           taps = oxp_volume(w->kernel);
     for (size_t i = 0; i < oxp_volume(w->out); i++) {
         size_t o[3] = {i / w->out[2] / w->out[1], i / w->out[2] % w->out[1], i % w->out[2]};
         double sum = (double)bias;
@@ -60,19 +66,23 @@ static void reference_plane(const oxp_conv_shape *s, const float *src, const flo
     }
 }
 
-void oxp_conv_reference(const oxp_conv_shape *s, const float *src, const float *weights, const float *bias, float *dst)
+void oxp_conv_reference(const oxp_conv_shape *s, const float *src, const float *weights,
+                        const float *bias, float *dst)
 {
-    size_t in = oxp_volume(s->window.in), out = oxp_volume(s->window.out), taps = oxp_volume(s->window.kernel);
+    size_t in = oxp_volume(s->window.in), out = oxp_volume(s->window.out),
+           taps = oxp_volume(s->window.kernel);
     size_t channels = s->in_channels / s->groups, per_group = s->out_channels / s->groups;
     for (size_t n = 0; n < s->batch; n++)
         for (size_t m = 0; m < s->out_channels; m++)
-            reference_plane(s, src + (n * s->in_channels + m / per_group * channels) * in, weights + m * channels * taps,
-                            bias ? bias[m] : 0, dst + (n * s->out_channels + m) * out);
+            reference_plane(s, src + (n * s->in_channels + m / per_group * channels) * in,
+                            weights + m * channels * taps, bias ? bias[m] : 0,
+                            dst + (n * s->out_channels + m) * out);
 }
 
 /* ---- products over planes ---- */
 
-OXP_VECTORISED static void add_bias(float *dst, size_t rows, size_t stride, size_t columns, const float *bias)
+OXP_VECTORISED static void add_bias(float *dst, size_t rows, size_t stride, size_t columns,
+                                    const float *bias)
 {
     for (size_t r = 0; r < rows; r++) {
         float *restrict row = dst + r * stride, b = bias[r];
@@ -81,11 +91,13 @@ OXP_VECTORISED static void add_bias(float *dst, size_t rows, size_t stride, size
     }
 }
 
-/* One group of one image, a tile of positions at a time: the bias is added while they are in the cache. */
-static void run_group_pointwise(const oxp_conv_shape *s, const float *src, const float *weights, const float *bias,
-                                float *dst)
+/* One group of one image, a tile of positions at a time: the bias is added while they are in the
+ * cache. */
+static void run_group_pointwise(const oxp_conv_shape *s, const float *src, const float *weights,
+                                const float *bias, float *dst)
 {
-    size_t channels = s->in_channels / s->groups, per_group = s->out_channels / s->groups, plane = oxp_volume(s->window.in);
+    size_t channels = s->in_channels / s->groups, per_group = s->out_channels / s->groups,
+           plane = oxp_volume(s->window.in);
     size_t tile = bias ? POINTWISE_TILE : plane;
     for (size_t first = 0; first < plane; first += tile) {
         size_t count = plane - first < tile ? plane - first : tile;
@@ -100,7 +112,8 @@ static void run_group_pointwise(const oxp_conv_shape *s, const float *src, const
 static void run_pointwise(const oxp_conv *conv, const float *src, const float *bias, float *dst)
 {
     const oxp_conv_shape *s = &conv->shape;
-    size_t channels = s->in_channels / s->groups, per_group = s->out_channels / s->groups, plane = oxp_volume(s->window.in);
+    size_t channels = s->in_channels / s->groups, per_group = s->out_channels / s->groups,
+           plane = oxp_volume(s->window.in);
     for (size_t i = 0; i < s->batch * s->groups; i++) {
         size_t g = i % s->groups;
         run_group_pointwise(s, src + i * channels * plane, conv->weights + g * per_group * channels,
@@ -116,8 +129,8 @@ static void fill_bias(float *dst, size_t rows, size_t columns, const float *bias
 }
 
 /* One group of one image, a tile of output positions after the other. */
-static void run_group_columns(const oxp_conv *conv, const float *src, const float *weights, const float *bias,
-                              float *dst, float *columns, size_t tile)
+static void run_group_columns(const oxp_conv *conv, const float *src, const float *weights,
+                              const float *bias, float *dst, float *columns, size_t tile)
 {
     const oxp_conv_shape *s = &conv->shape;
     size_t per_group = s->out_channels / s->groups, out = oxp_volume(s->window.out);
@@ -132,21 +145,25 @@ static void run_group_columns(const oxp_conv *conv, const float *src, const floa
     }
 }
 
-static oxp_status run_columns(const oxp_conv *conv, oxp_ctx *ctx, const float *src, const float *bias, float *dst)
+static oxp_status run_columns(const oxp_conv *conv, oxp_ctx *ctx, const float *src,
+                              const float *bias, float *dst)
 {
     const oxp_conv_shape *s = &conv->shape;
     size_t channels = s->in_channels / s->groups, per_group = s->out_channels / s->groups;
-    size_t in = oxp_volume(s->window.in), out = oxp_volume(s->window.out), rows = channels * oxp_volume(s->window.kernel);
+    size_t in = oxp_volume(s->window.in), out = oxp_volume(s->window.out),
+           rows = channels * oxp_volume(s->window.kernel);
     size_t tile = rows < TILE_FLOATS / 16 ? TILE_FLOATS / (rows + 1) : 16, floats;
     tile = tile < out ? tile : out;
     if (!oxp_mul_ok(rows, tile, &floats))
-        return oxp_fail(ctx, OXP_ELIMIT, "E-LIMIT-MEM", "%zu columns of %zu rows are too many", tile, rows);
+        return oxp_fail(ctx, OXP_ELIMIT, "E-LIMIT-MEM", "%zu columns of %zu rows are too many",
+                        tile, rows);
     float *columns;
     OXP_TRY(oxp_alloc_raw(&columns, ctx, floats, sizeof *columns, "convolution"));
     for (size_t i = 0; i < s->batch * s->groups; i++) {
         size_t g = i % s->groups;
         run_group_columns(conv, src + i * channels * in, conv->weights + g * per_group * rows,
-                          bias ? bias + g * per_group : NULL, dst + i * per_group * out, columns, tile);
+                          bias ? bias + g * per_group : NULL, dst + i * per_group * out, columns,
+                          tile);
     }
     oxp_free(columns);
     return OXP_OK;
@@ -159,24 +176,28 @@ static oxp_status run_columns(const oxp_conv *conv, oxp_ctx *ctx, const float *s
 static void change_layout(float *to, const float *from, size_t images, size_t rows, size_t columns)
 {
     for (size_t i = 0; i < images; i++)
-        oxp_transpose(to + i * rows * columns, rows, from + i * rows * columns, columns, rows, columns);
+        oxp_transpose(to + i * rows * columns, rows, from + i * rows * columns, columns, rows,
+                      columns);
 }
 
 /* A plane of one position or an image of one channel is the same in both layouts. */
-static oxp_status run_blocked(oxp_conv *conv, oxp_ctx *ctx, const float *src, const float *bias, float *dst)
+static oxp_status run_blocked(oxp_conv *conv, oxp_ctx *ctx, const float *src, const float *bias,
+                              float *dst)
 {
     const oxp_conv_shape *s = &conv->shape;
     size_t in = oxp_volume(s->window.in), out = oxp_volume(s->window.out);
     size_t src_floats = in == 1 || s->in_channels == 1 ? 0 : s->batch * s->in_channels * in;
     size_t dst_floats = out == 1 || s->out_channels == 1 ? 0 : s->batch * s->out_channels * out;
-    size_t scratch = (oxp_dnnl_conv_scratch(conv->blocked) + 63) / 64 * 16, src_end = (src_floats + 15) / 16 * 16;
+    size_t scratch = (oxp_dnnl_conv_scratch(conv->blocked) + 63) / 64 * 16,
+           src_end = (src_floats + 15) / 16 * 16;
     size_t dst_end = (dst_floats + 15) / 16 * 16;
     float *work;
     OXP_TRY(oxp_alloc_raw(&work, ctx, src_end + dst_end + scratch, sizeof *work, "convolution"));
     if (src_floats)
         change_layout(work, src, s->batch, s->in_channels, in);
-    oxp_status status = oxp_dnnl_conv_run(conv->blocked, ctx, src_floats ? work : src, bias ? bias : conv->zero_bias,
-                                          dst_floats ? work + src_end : dst, work + src_end + dst_end);
+    oxp_status status = oxp_dnnl_conv_run(
+        conv->blocked, ctx, src_floats ? work : src, bias ? bias : conv->zero_bias,
+        dst_floats ? work + src_end : dst, work + src_end + dst_end);
     if (status == OXP_OK && dst_floats)
         change_layout(dst, work + src_end, s->batch, out, s->out_channels);
     oxp_free(work);
@@ -192,16 +213,34 @@ static bool is_pointwise(const oxp_conv_shape *s)
     return true;
 }
 
+/* Padding within the kernel's extent, and nothing that would not fit the small integers of
+ * generated code. */
+static bool is_ordinary(const oxp_window *w)
+{
+    for (int i = 0; i < 3; i++) {
+        size_t extent = (w->kernel[i] - 1) * w->dilation[i] + 1;
+        if (extent > ORDINARY_LIMIT || w->stride[i] > ORDINARY_LIMIT || w->begin[i] >= extent)
+            return false;
+        size_t read = (w->out[i] - 1) * w->stride[i] + extent;
+        if (read >= w->in[i] + w->begin[i] + extent)
+            return false;
+    }
+    return true;
+}
+
 static bool is_for_blocked(const oxp_conv_shape *s)
 {
-    size_t positions = oxp_volume(s->window.in), weights = s->out_channels * (s->in_channels / s->groups);
-    if (s->in_channels == 0 || s->out_channels == 0 || s->batch == 0)
+    size_t positions = oxp_volume(s->window.in),
+           weights = s->out_channels * (s->in_channels / s->groups);
+    if (s->in_channels == 0 || s->out_channels == 0 || s->batch == 0 || positions == 0 ||
+        oxp_volume(s->window.out) == 0 || !is_ordinary(&s->window))
         return false;
     if (s->batch * s->in_channels * positions > INDEX_LIMIT ||
         s->batch * s->out_channels * oxp_volume(s->window.out) > INDEX_LIMIT)
         return false;
     if (is_pointwise(s))
-        return s->groups == 1 && positions > 1 && positions < FEW_POSITIONS && weights >= MANY_WEIGHTS;
+        return s->groups == 1 && positions > 1 && positions < FEW_POSITIONS &&
+               weights >= MANY_WEIGHTS;
     return true;
 }
 
@@ -231,7 +270,8 @@ oxp_status oxp_conv_create(oxp_conv **out, oxp_ctx *ctx, const oxp_conv_shape *s
     OXP_TRY(oxp_alloc(&conv, ctx, 1, sizeof *conv, "convolution"));
     conv->shape = *shape;
     conv->method = REFERENCE;
-    oxp_status status = oxp_alloc(&conv->zero_bias, ctx, shape->out_channels, sizeof(float), "convolution");
+    oxp_status status =
+        oxp_alloc(&conv->zero_bias, ctx, shape->out_channels, sizeof(float), "convolution");
 #ifndef OXP_KERNELS_REFERENCE
     if (status == OXP_OK)
         status = choose(conv, ctx);
@@ -255,7 +295,8 @@ oxp_status oxp_conv_pack(oxp_conv *conv, oxp_ctx *ctx, const float *weights)
     return OXP_OK;
 }
 
-oxp_status oxp_conv_run(oxp_conv *conv, oxp_ctx *ctx, const float *src, const float *bias, float *dst)
+oxp_status oxp_conv_run(oxp_conv *conv, oxp_ctx *ctx, const float *src, const float *bias,
+                        float *dst)
 {
     if (conv->shape.batch == 0 || oxp_volume(conv->shape.window.out) == 0)
         return OXP_OK;
@@ -279,7 +320,8 @@ oxp_status oxp_conv_run(oxp_conv *conv, oxp_ctx *ctx, const float *src, const fl
 
 const char *oxp_conv_method(const oxp_conv *conv)
 {
-    static const char *const names[] = {"pointwise", "depthwise", "blocked", "columns", "reference"};
+    static const char *const names[] = {"pointwise", "depthwise", "blocked", "columns",
+                                        "reference"};
     return names[conv->method];
 }
 

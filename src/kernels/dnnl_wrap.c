@@ -1,5 +1,6 @@
-/* dnnl_wrap.c - oneDNN's C API. The two major versions differ in how memory descriptors are held (by value in 2.x, behind
- * pointers in 3.x) and in how a primitive descriptor is made; both differences end in this file. */
+/* dnnl_wrap.c - oneDNN's C API. The two major versions differ in how memory descriptors are held
+ * (by value in 2.x, behind pointers in 3.x) and in how a primitive descriptor is made; both
+ * differences end in this file. */
 #include "kernels/dnnl_wrap.h"
 
 #ifndef OXP_KERNELS_REFERENCE
@@ -25,12 +26,14 @@ static void leave_one_thread(int threads)
         omp_set_num_threads(threads);
 }
 
-bool oxp_dnnl_gemm(const oxp_gemm_shape *s, float alpha, const float *a, const float *b, float beta, float *c)
+bool oxp_dnnl_gemm(const oxp_gemm_shape *s, float alpha, const float *a, const float *b, float beta,
+                   float *c)
 {
     int threads = enter_one_thread();
-    dnnl_status_t status = dnnl_sgemm(s->trans_a ? 'T' : 'N', s->trans_b ? 'T' : 'N', (dnnl_dim_t)s->m, (dnnl_dim_t)s->n,
-                                      (dnnl_dim_t)s->k, alpha, a, (dnnl_dim_t)s->lda, b, (dnnl_dim_t)s->ldb, beta, c,
-                                      (dnnl_dim_t)s->ldc);
+    dnnl_status_t status =
+        dnnl_sgemm(s->trans_a ? 'T' : 'N', s->trans_b ? 'T' : 'N', (dnnl_dim_t)s->m,
+                   (dnnl_dim_t)s->n, (dnnl_dim_t)s->k, alpha, a, (dnnl_dim_t)s->lda, b,
+                   (dnnl_dim_t)s->ldb, beta, c, (dnnl_dim_t)s->ldc);
     leave_one_thread(threads);
     return status == dnnl_success;
 }
@@ -41,7 +44,8 @@ bool oxp_dnnl_gemm(const oxp_gemm_shape *s, float alpha, const float *a, const f
 typedef dnnl_memory_desc_t layout;
 typedef const_dnnl_memory_desc_t layout_view;
 
-static dnnl_status_t layout_make(layout *out, int rank, const dnnl_dims_t dims, dnnl_format_tag_t tag)
+static dnnl_status_t layout_make(layout *out, int rank, const dnnl_dims_t dims,
+                                 dnnl_format_tag_t tag)
 {
     return dnnl_memory_desc_create_with_tag(out, rank, dims, dnnl_f32, tag);
 }
@@ -56,7 +60,8 @@ static void layout_free(layout *l)
 typedef dnnl_memory_desc_t layout;
 typedef const dnnl_memory_desc_t *layout_view;
 
-static dnnl_status_t layout_make(layout *out, int rank, const dnnl_dims_t dims, dnnl_format_tag_t tag)
+static dnnl_status_t layout_make(layout *out, int rank, const dnnl_dims_t dims,
+                                 dnnl_format_tag_t tag)
 {
     return dnnl_memory_desc_init_by_tag(out, rank, dims, dnnl_f32, tag);
 }
@@ -73,19 +78,21 @@ typedef struct conv_layouts {
     dnnl_dims_t strides, dilates, begin, end;
 } conv_layouts;
 
-static dnnl_status_t describe_conv(dnnl_primitive_desc_t *out, dnnl_engine_t engine, dnnl_primitive_attr_t attributes,
-                                   conv_layouts *l)
+static dnnl_status_t describe_conv(dnnl_primitive_desc_t *out, dnnl_engine_t engine,
+                                   dnnl_primitive_attr_t attributes, conv_layouts *l)
 {
 #if DNNL_VERSION_MAJOR >= 3
-    return dnnl_convolution_forward_primitive_desc_create(out, engine, dnnl_forward_inference, dnnl_convolution_direct, l->src,
-                                                          l->weights, l->bias, l->dst, l->strides, l->dilates, l->begin,
-                                                          l->end, attributes);
+    return dnnl_convolution_forward_primitive_desc_create(
+        out, engine, dnnl_forward_inference, dnnl_convolution_direct, l->src, l->weights, l->bias,
+        l->dst, l->strides, l->dilates, l->begin, l->end, attributes);
 #else
     dnnl_convolution_desc_t description;
-    dnnl_status_t status = dnnl_dilated_convolution_forward_desc_init(&description, dnnl_forward_inference,
-                                                                      dnnl_convolution_direct, &l->src, &l->weights, &l->bias,
-                                                                      &l->dst, l->strides, l->dilates, l->begin, l->end);
-    return status == dnnl_success ? dnnl_primitive_desc_create(out, &description, attributes, engine, NULL) : status;
+    dnnl_status_t status = dnnl_dilated_convolution_forward_desc_init(
+        &description, dnnl_forward_inference, dnnl_convolution_direct, &l->src, &l->weights,
+        &l->bias, &l->dst, l->strides, l->dilates, l->begin, l->end);
+    return status == dnnl_success
+               ? dnnl_primitive_desc_create(out, &description, attributes, engine, NULL)
+               : status;
 #endif
 }
 
@@ -106,7 +113,8 @@ static oxp_status dnnl_failure(oxp_ctx *ctx, dnnl_status_t status, const char *w
 {
     if (status == dnnl_out_of_memory)
         return oxp_fail(ctx, OXP_ELIMIT, "E-LIMIT-MEM", "oneDNN has no memory to %s", what);
-    return oxp_fail(ctx, OXP_EINTERNAL, "E-KERNEL", "oneDNN returns %d when asked to %s", (int)status, what);
+    return oxp_fail(ctx, OXP_EINTERNAL, "E-KERNEL", "oneDNN returns %d when asked to %s",
+                    (int)status, what);
 }
 
 /* Axes in front that are 1 everywhere are left out: a row or a plane, not a volume. */
@@ -122,10 +130,12 @@ static void put_dims(dnnl_dims_t dims, int at, const size_t axes[3], int spatial
         dims[at + i] = (dnnl_dim_t)axes[3 - spatial + i];
 }
 
-/* The padding behind the input that gives exactly `out`; negative when the input is not read to its end. */
+/* The padding behind the input that gives exactly `out`; negative when the input is not read to
+ * its end. */
 static dnnl_dim_t end_padding(const oxp_window *w, int axis)
 {
-    size_t read = (w->out[axis] - 1) * w->stride[axis] + (w->kernel[axis] - 1) * w->dilation[axis] + 1;
+    size_t read =
+        (w->out[axis] - 1) * w->stride[axis] + (w->kernel[axis] - 1) * w->dilation[axis] + 1;
     return (dnnl_dim_t)read - (dnnl_dim_t)(w->in[axis] + w->begin[axis]);
 }
 
@@ -152,7 +162,8 @@ static dnnl_status_t make_layouts(conv_layouts *l, const oxp_conv_shape *s)
         l->end[i] = end_padding(w, 3 - spatial + i);
     }
     dnnl_format_tag_t last = spatial == 2 ? dnnl_nhwc : dnnl_ndhwc;
-    dnnl_format_tag_t plain = spatial == 2 ? (grouped ? dnnl_goihw : dnnl_oihw) : (grouped ? dnnl_goidhw : dnnl_oidhw);
+    dnnl_format_tag_t plain =
+        spatial == 2 ? (grouped ? dnnl_goihw : dnnl_oihw) : (grouped ? dnnl_goidhw : dnnl_oidhw);
     dnnl_status_t status = layout_make(&l->src, spatial + 2, src, last);
     if (status == dnnl_success)
         status = layout_make(&l->dst, spatial + 2, dst, last);
@@ -178,9 +189,11 @@ static void free_layouts(conv_layouts *l)
 static bool is_fast(dnnl_primitive_desc_t description)
 {
     const char *name = NULL;
-    if (dnnl_primitive_desc_query(description, dnnl_query_impl_info_str, 0, (void *)&name) != dnnl_success)
+    if (dnnl_primitive_desc_query(description, dnnl_query_impl_info_str, 0, (void *)&name) !=
+        dnnl_success)
         return false;
-    return strncmp(name, "jit", 3) == 0 || strncmp(name, "brg", 3) == 0 || strncmp(name, "brdgmm", 6) == 0;
+    return strncmp(name, "jit", 3) == 0 || strncmp(name, "brg", 3) == 0 ||
+           strncmp(name, "brdgmm", 6) == 0;
 }
 
 static dnnl_status_t make_memory(oxp_dnnl_conv *c, int which, layout_view view)
@@ -188,7 +201,8 @@ static dnnl_status_t make_memory(oxp_dnnl_conv *c, int which, layout_view view)
     return dnnl_memory_create(&c->memory[which], view, c->engine, DNNL_MEMORY_NONE);
 }
 
-static dnnl_status_t make_memories(oxp_dnnl_conv *c, dnnl_primitive_desc_t description, const conv_layouts *l)
+static dnnl_status_t make_memories(oxp_dnnl_conv *c, dnnl_primitive_desc_t description,
+                                   const conv_layouts *l)
 {
     layout_view weights = dnnl_primitive_desc_query_md(description, dnnl_query_weights_md, 0);
     layout_view scratchpad = dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0);
@@ -208,12 +222,13 @@ static dnnl_status_t make_memories(oxp_dnnl_conv *c, dnnl_primitive_desc_t descr
     return status;
 }
 
-static dnnl_status_t make_reorder(oxp_dnnl_conv *c, dnnl_primitive_desc_t conv, const conv_layouts *l)
+static dnnl_status_t make_reorder(oxp_dnnl_conv *c, dnnl_primitive_desc_t conv,
+                                  const conv_layouts *l)
 {
     dnnl_primitive_desc_t description = NULL;
     layout_view weights = dnnl_primitive_desc_query_md(conv, dnnl_query_weights_md, 0);
-    dnnl_status_t status = dnnl_reorder_primitive_desc_create(&description, VIEW(l->plain_weights), c->engine, weights,
-                                                              c->engine, NULL);
+    dnnl_status_t status = dnnl_reorder_primitive_desc_create(&description, VIEW(l->plain_weights),
+                                                              c->engine, weights, c->engine, NULL);
     if (status == dnnl_success)
         status = dnnl_primitive_create(&c->reorder, description);
     if (description)
@@ -221,7 +236,8 @@ static dnnl_status_t make_reorder(oxp_dnnl_conv *c, dnnl_primitive_desc_t conv, 
     return status;
 }
 
-/* Leaves c->primitive NULL when there is nothing fast; what fails before that is no error either. */
+/* Leaves c->primitive NULL when there is nothing fast; what fails before that is no error
+ * either. */
 static dnnl_status_t make_conv(oxp_dnnl_conv *c, conv_layouts *l)
 {
     dnnl_primitive_attr_t attributes = NULL;
@@ -229,7 +245,8 @@ static dnnl_status_t make_conv(oxp_dnnl_conv *c, conv_layouts *l)
     dnnl_status_t status = dnnl_primitive_attr_create(&attributes);
     if (status == dnnl_success)
         status = dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user);
-    bool fast = status == dnnl_success && describe_conv(&description, c->engine, attributes, l) == dnnl_success &&
+    bool fast = status == dnnl_success &&
+                describe_conv(&description, c->engine, attributes, l) == dnnl_success &&
                 is_fast(description);
     if (fast)
         status = make_memories(c, description, l);
@@ -288,11 +305,13 @@ oxp_status oxp_dnnl_conv_pack(oxp_dnnl_conv *c, oxp_ctx *ctx, const float *weigh
     dnnl_status_t status = point_at(c, PLAIN_WEIGHTS, weights);
     if (status == dnnl_success)
         status = point_at(c, WEIGHTS, c->packed);
-    dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, c->memory[PLAIN_WEIGHTS]}, {DNNL_ARG_TO, c->memory[WEIGHTS]}};
+    dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, c->memory[PLAIN_WEIGHTS]},
+                                   {DNNL_ARG_TO, c->memory[WEIGHTS]}};
     if (status == dnnl_success)
         status = dnnl_primitive_execute(c->reorder, c->stream, 2, arguments);
     leave_one_thread(threads);
-    return status == dnnl_success ? OXP_OK : dnnl_failure(ctx, status, "reorder convolution weights");
+    return status == dnnl_success ? OXP_OK
+                                  : dnnl_failure(ctx, status, "reorder convolution weights");
 }
 
 size_t oxp_dnnl_conv_scratch(const oxp_dnnl_conv *c)
@@ -300,7 +319,8 @@ size_t oxp_dnnl_conv_scratch(const oxp_dnnl_conv *c)
     return c->scratch_bytes;
 }
 
-oxp_status oxp_dnnl_conv_run(oxp_dnnl_conv *c, oxp_ctx *ctx, const float *src, const float *bias, float *dst, void *scratch)
+oxp_status oxp_dnnl_conv_run(oxp_dnnl_conv *c, oxp_ctx *ctx, const float *src, const float *bias,
+                             float *dst, void *scratch)
 {
     int threads = enter_one_thread();
     dnnl_status_t status = point_at(c, SRC, src);

@@ -1,7 +1,9 @@
-/* dnnl_wrap.h - the one file that computes with oneDNN: versions 2.6 and 3.x behind the same few calls.
+/* dnnl_wrap.h - the one file that computes with oneDNN: versions 2.6 and 3.x behind the same few
+ * calls.
  *
- * Everything is created and executed with one OpenMP thread, whatever the caller has set: oneDNN chooses blockings and
- * splits sums by the number of threads, and our results must not. With KERNELS=reference none of it exists. */
+ * Everything is created and executed with one OpenMP thread, whatever the caller has set: oneDNN
+ * chooses blockings and splits sums by the number of threads, and our results must not. With
+ * KERNELS=reference none of it exists. */
 #ifndef OXP_KERNELS_DNNL_WRAP_H
 #define OXP_KERNELS_DNNL_WRAP_H
 
@@ -10,10 +12,13 @@
 
 #ifndef OXP_KERNELS_REFERENCE
 
-/* False when oneDNN did not compute it (C may then be anything if beta is 0, and is untouched otherwise). */
-bool oxp_dnnl_gemm(const oxp_gemm_shape *s, float alpha, const float *a, const float *b, float beta, float *c);
+/* False when oneDNN did not compute it (C may then be anything if beta is 0, and is untouched
+ * otherwise). */
+bool oxp_dnnl_gemm(const oxp_gemm_shape *s, float alpha, const float *a, const float *b, float beta,
+                   float *c);
 
-/* A convolution whose source and destination are channels-last ([batch, spatial, channels]); weights as in ONNX. */
+/* A convolution whose source and destination are channels-last ([batch, spatial, channels]);
+ * weights as in ONNX. */
 typedef struct oxp_dnnl_conv oxp_dnnl_conv;
 
 /* *out NULL (and OXP_OK) when oneDNN has no implementation that beats columns and gemm. */
@@ -23,8 +28,8 @@ oxp_status oxp_dnnl_conv_pack(oxp_dnnl_conv *conv, oxp_ctx *ctx, const float *we
 /* Bytes of work memory that a run needs. */
 size_t oxp_dnnl_conv_scratch(const oxp_dnnl_conv *conv);
 /* bias: out_channels floats, never NULL. */
-oxp_status oxp_dnnl_conv_run(oxp_dnnl_conv *conv, oxp_ctx *ctx, const float *src, const float *bias, float *dst,
-                             void *scratch);
+oxp_status oxp_dnnl_conv_run(oxp_dnnl_conv *conv, oxp_ctx *ctx, const float *src, const float *bias,
+                             float *dst, void *scratch);
 void oxp_dnnl_conv_free(oxp_dnnl_conv *conv); /* takes NULL */
 
 #endif

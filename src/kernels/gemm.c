@@ -16,7 +16,8 @@ oxp_gemm_shape oxp_gemm_plain(bool trans_a, bool trans_b, size_t m, size_t n, si
                             .ldc = n};
 }
 
-void oxp_gemm_reference(const oxp_gemm_shape *s, float alpha, const float *a, const float *b, float beta, float *c)
+void oxp_gemm_reference(const oxp_gemm_shape *s, float alpha, const float *a, const float *b,
+                        float beta, float *c)
 {
     size_t a_row = s->trans_a ? 1 : s->lda, a_column = s->trans_a ? s->lda : 1;
     size_t b_row = s->trans_b ? 1 : s->ldb, b_column = s->trans_b ? s->ldb : 1;
@@ -37,7 +38,8 @@ static void scale_rows(const oxp_gemm_shape *s, float beta, float *c)
             c[i * s->ldc + j] = beta == 0 ? 0 : beta * c[i * s->ldc + j];
 }
 
-void oxp_gemm(const oxp_gemm_shape *s, float alpha, const float *a, const float *b, float beta, float *c)
+void oxp_gemm(const oxp_gemm_shape *s, float alpha, const float *a, const float *b, float beta,
+              float *c)
 {
     if (s->m == 0 || s->n == 0)
         return;
@@ -53,7 +55,8 @@ void oxp_gemm(const oxp_gemm_shape *s, float alpha, const float *a, const float 
 }
 
 /* y += f * x */
-OXP_VECTORISED static void add_scaled(double *restrict y, const double *restrict x, double f, size_t n)
+OXP_VECTORISED static void add_scaled(double *restrict y, const double *restrict x, double f,
+                                      size_t n)
 {
     for (size_t i = 0; i < n; i++)
         y[i] += f * x[i];
@@ -67,7 +70,8 @@ static double dot_column(const double *a, size_t a_step, const double *b, size_t
     return sum;
 }
 
-void oxp_gemm_double(const oxp_gemm_shape *s, double alpha, const double *a, const double *b, double beta, double *c)
+void oxp_gemm_double(const oxp_gemm_shape *s, double alpha, const double *a, const double *b,
+                     double beta, double *c)
 {
     size_t a_row = s->trans_a ? 1 : s->lda, a_column = s->trans_a ? s->lda : 1;
     for (size_t i = 0; i < s->m; i++) {

@@ -5,7 +5,8 @@
 #include "kernels/integer.h"
 
 /* How many products of these codes a float can sum exactly. */
-size_t oxp_exact_depth(const oxp_codes *a, size_t a_zero_points, const oxp_codes *b, size_t b_zero_points);
+size_t oxp_exact_depth(const oxp_codes *a, size_t a_zero_points, const oxp_codes *b,
+                       size_t b_zero_points);
 
 /* to[i] = code[first + i] - zero */
 void oxp_widen_codes(float *to, const oxp_codes *c, size_t first, size_t n, int32_t zero);

@@ -1,5 +1,5 @@
-/* pool.c - pools. The fast forms go by rows: the rows under a window are first reduced to one, value by value, then the
- * taps along that row; both in runs that become vector code. */
+/* pool.c - pools. The fast forms go by rows: the rows under a window are first reduced to one,
+ * value by value, then the taps along that row; both in runs that become vector code. */
 #include "kernels/pool.h"
 
 #include <math.h>
@@ -24,34 +24,35 @@ static taps taps_at(const oxp_window *w, size_t o)
 
 static size_t input_at(const oxp_window *w, size_t o, size_t k0, size_t k1, size_t k2)
 {
-    size_t row0 = oxp_window_at(w, 0, o / w->out[2] / w->out[1], k0), row1 = oxp_window_at(w, 1, o / w->out[2] % w->out[1], k1);
+    size_t row0 = oxp_window_at(w, 0, o / w->out[2] / w->out[1], k0),
+           row1 = oxp_window_at(w, 1, o / w->out[2] % w->out[1], k1);
     return (row0 * w->in[1] + row1) * w->in[2] + oxp_window_at(w, 2, o % w->out[2], k2);
 }
 
-#define FOR_TAPS(t)                                                                                                    \
-    for (size_t k0 = (t).first[0]; k0 < (t).last[0]; k0++)                                                             \
-        for (size_t k1 = (t).first[1]; k1 < (t).last[1]; k1++)                                                         \
+#define FOR_TAPS(t)                                            \
+    for (size_t k0 = (t).first[0]; k0 < (t).last[0]; k0++)     \
+        for (size_t k1 = (t).first[1]; k1 < (t).last[1]; k1++) \
             for (size_t k2 = (t).first[2]; k2 < (t).last[2]; k2++)
 
 #define IS_NAN(x) ((x) != (x))
 #define NEVER(x) 0
 
-#define DEFINE_POOL_MAX(name, type, lowest, is_nan)                                                                            \
-    void name(const oxp_window *w, size_t planes, const type *src, type *dst)                                          \
-    {                                                                                                                  \
-        size_t in = oxp_volume(w->in), out = oxp_volume(w->out);                                                       \
-        for (size_t i = 0; i < planes * out; i++) {                                                                    \
-            const type *plane = src + i / out * in;                                                                    \
-            taps t = taps_at(w, i % out);                                                                              \
-            type best = lowest;                                                                                        \
-            FOR_TAPS(t)                                                                                                \
-            {                                                                                                          \
-                type x = plane[input_at(w, i % out, k0, k1, k2)];                                                      \
-                if ((x > best || is_nan(x)) && !is_nan(best))                                                              \
-                    best = x;                                                                                          \
-            }                                                                                                          \
-            dst[i] = best;                                                                                             \
-        }                                                                                                              \
+#define DEFINE_POOL_MAX(name, type, lowest, is_nan)                           \
+    void name(const oxp_window *w, size_t planes, const type *src, type *dst) \
+    {                                                                         \
+        size_t in = oxp_volume(w->in), out = oxp_volume(w->out);              \
+        for (size_t i = 0; i < planes * out; i++) {                           \
+            const type *plane = src + i / out * in;                           \
+            taps t = taps_at(w, i % out);                                     \
+            type best = lowest;                                               \
+            FOR_TAPS(t)                                                       \
+            {                                                                 \
+                type x = plane[input_at(w, i % out, k0, k1, k2)];             \
+                if ((x > best || is_nan(x)) && !is_nan(best))                 \
+                    best = x;                                                 \
+            }                                                                 \
+            dst[i] = best;                                                    \
+        }                                                                     \
     }
 
 DEFINE_POOL_MAX(oxp_pool_max_reference, float, -INFINITY, IS_NAN)
@@ -66,7 +67,8 @@ static size_t column_major_place(const oxp_window *w, size_t at)
     return (i2 * w->in[1] + i1) * w->in[0] + i0;
 }
 
-void oxp_pool_max_indices(const oxp_window *w, size_t planes, const float *src, bool column_major, int64_t *indices)
+void oxp_pool_max_indices(const oxp_window *w, size_t planes, const float *src, bool column_major,
+                          int64_t *indices)
 {
     size_t in = oxp_volume(w->in), out = oxp_volume(w->out);
     for (size_t i = 0; i < planes * out; i++) {
@@ -83,12 +85,13 @@ void oxp_pool_max_indices(const oxp_window *w, size_t planes, const float *src, 
         if (place == SIZE_MAX)
             indices[i] = -1;
         else
-            indices[i] = (int64_t)(i / out * in + (column_major ? column_major_place(w, place) : place));
+            indices[i] =
+                (int64_t)(i / out * in + (column_major ? column_major_place(w, place) : place));
     }
 }
 
-/* What tap positions of an axis count in a mean: those inside the input, or those inside the input and its stated padding
- * (the last window of a rounded-up output may reach beyond). */
+/* What tap positions of an axis count in a mean: those inside the input, or those inside the input
+ * and its stated padding (the last window of a rounded-up output may reach beyond). */
 static size_t counted(const oxp_window *w, int axis, size_t o, bool padding)
 {
     if (!padding) {
@@ -96,7 +99,8 @@ static size_t counted(const oxp_window *w, int axis, size_t o, bool padding)
         oxp_window_taps(w, axis, o, &first, &last);
         return last - first;
     }
-    size_t room = w->begin[axis] + w->in[axis] + w->end[axis], start = o * w->stride[axis], d = w->dilation[axis];
+    size_t room = w->begin[axis] + w->in[axis] + w->end[axis], start = o * w->stride[axis],
+           d = w->dilation[axis];
     size_t fit = start >= room ? 0 : (room - start + d - 1) / d;
     return fit < w->kernel[axis] ? fit : w->kernel[axis];
 }
@@ -106,7 +110,8 @@ static double mean_of(double sum, size_t count)
     return sum / (double)(count ? count : 1);
 }
 
-void oxp_pool_average_reference(const oxp_window *w, size_t planes, bool count_padding, const float *src, float *dst)
+void oxp_pool_average_reference(const oxp_window *w, size_t planes, bool count_padding,
+                                const float *src, float *dst)
 {
     size_t in = oxp_volume(w->in), out = oxp_volume(w->out);
     for (size_t i = 0; i < planes * out; i++) {
@@ -154,8 +159,10 @@ static inline float larger(float best, float x)
     return IS_NAN(best) ? best : best_or_x;
 }
 
-/* best[i] = max(best[i], x[stride * i]); the branches give the compiler strides it can turn into vector loads. */
-OXP_VECTORISED static void max_into(float *restrict best, const float *restrict x, size_t stride, size_t n)
+/* best[i] = max(best[i], x[stride * i]); the branches give the compiler strides it can turn into
+ * vector loads. */
+OXP_VECTORISED static void max_into(float *restrict best, const float *restrict x, size_t stride,
+                                    size_t n)
 {
     if (stride == 1)
         for (size_t i = 0; i < n; i++)
@@ -174,7 +181,8 @@ OXP_VECTORISED static void add_floats(double *restrict sum, const float *restric
         sum[i] += (double)x[i];
 }
 
-OXP_VECTORISED static void add_doubles(double *restrict sum, const double *restrict x, size_t stride, size_t n)
+OXP_VECTORISED static void add_doubles(double *restrict sum, const double *restrict x,
+                                       size_t stride, size_t n)
 {
     if (stride == 1)
         for (size_t i = 0; i < n; i++)
@@ -187,16 +195,19 @@ OXP_VECTORISED static void add_doubles(double *restrict sum, const double *restr
             sum[i] += x[stride * i];
 }
 
-/* The length that a row needs with its padding so that every tap of every window reads inside it. */
+/* The length that a row needs with its padding so that every tap of every window reads inside
+ * it. */
 static bool padded_row(const oxp_window *w, size_t *length)
 {
-    size_t read = (w->out[2] - 1) * w->stride[2] + (w->kernel[2] - 1) * w->dilation[2] + 1, held = w->begin[2] + w->in[2];
+    size_t read = (w->out[2] - 1) * w->stride[2] + (w->kernel[2] - 1) * w->dilation[2] + 1,
+           held = w->begin[2] + w->in[2];
     *length = read > held ? read : held;
     return *length <= SIZE_MAX / sizeof(double);
 }
 
 /* row (padded, `pad` outside) = the maximum over the input rows under output row (o0, o1) */
-static void max_rows(const oxp_window *w, const float *plane, size_t o0, size_t o1, float *row, size_t length)
+static void max_rows(const oxp_window *w, const float *plane, size_t o0, size_t o1, float *row,
+                     size_t length)
 {
     size_t first0, last0, first1, last1;
     oxp_window_taps(w, 0, o0, &first0, &last0);
@@ -210,7 +221,8 @@ static void max_rows(const oxp_window *w, const float *plane, size_t o0, size_t 
         }
 }
 
-oxp_status oxp_pool_max(oxp_ctx *ctx, const oxp_window *w, size_t planes, const float *src, float *dst)
+oxp_status oxp_pool_max(oxp_ctx *ctx, const oxp_window *w, size_t planes, const float *src,
+                        float *dst)
 {
     size_t length, rows = w->out[0] * w->out[1];
     if (OXP_PLAIN)
@@ -223,7 +235,8 @@ oxp_status oxp_pool_max(oxp_ctx *ctx, const oxp_window *w, size_t planes, const 
     OXP_TRY(oxp_alloc_raw(&row, ctx, length, sizeof *row, "pool"));
     for (size_t i = 0; i < planes * rows; i++) {
         float *out = dst + i * w->out[2];
-        max_rows(w, src + i / rows * oxp_volume(w->in), i % rows / w->out[1], i % rows % w->out[1], row, length);
+        max_rows(w, src + i / rows * oxp_volume(w->in), i % rows / w->out[1], i % rows % w->out[1],
+                 row, length);
         for (size_t o = 0; o < w->out[2]; o++)
             out[o] = -INFINITY;
         for (size_t k = 0; k < w->kernel[2]; k++)
@@ -233,7 +246,8 @@ oxp_status oxp_pool_max(oxp_ctx *ctx, const oxp_window *w, size_t planes, const 
     return OXP_OK;
 }
 
-static void add_rows(const oxp_window *w, const float *plane, size_t o0, size_t o1, double *row, size_t length)
+static void add_rows(const oxp_window *w, const float *plane, size_t o0, size_t o1, double *row,
+                     size_t length)
 {
     size_t first0, last0, first1, last1;
     oxp_window_taps(w, 0, o0, &first0, &last0);
@@ -246,8 +260,10 @@ static void add_rows(const oxp_window *w, const float *plane, size_t o0, size_t 
         }
 }
 
-/* dst[o] = the sum over the taps of the padded row / what counts; sums has room for a row of outputs. */
-static void average_row(const oxp_window *w, size_t row_count, const double *row, double *sums, bool count_padding, float *dst)
+/* dst[o] = the sum over the taps of the padded row / what counts; sums has room for a row of
+ * outputs. */
+static void average_row(const oxp_window *w, size_t row_count, const double *row, double *sums,
+                        bool count_padding, float *dst)
 {
     memset(sums, 0, w->out[2] * sizeof *sums);
     for (size_t k = 0; k < w->kernel[2]; k++)
@@ -256,7 +272,8 @@ static void average_row(const oxp_window *w, size_t row_count, const double *row
         dst[o] = (float)mean_of(sums[o], row_count * counted(w, 2, o, count_padding));
 }
 
-oxp_status oxp_pool_average(oxp_ctx *ctx, const oxp_window *w, size_t planes, bool count_padding, const float *src, float *dst)
+oxp_status oxp_pool_average(oxp_ctx *ctx, const oxp_window *w, size_t planes, bool count_padding,
+                            const float *src, float *dst)
 {
     size_t length, rows = w->out[0] * w->out[1], total;
     if (OXP_PLAIN)

@@ -7,7 +7,8 @@
 
 #define CHUNK 256
 
-/* Clamped before it is rounded, so that the conversion is always in range; a NaN becomes the lowest code. */
+/* Clamped before it is rounded, so that the conversion is always in range; a NaN becomes the
+ * lowest code. */
 static inline int32_t to_code(float x, float low, float high, int32_t zero_point)
 {
     x = x > low ? x : low;
@@ -15,37 +16,42 @@ static inline int32_t to_code(float x, float low, float high, int32_t zero_point
     return (int32_t)nearbyintf(x) + zero_point;
 }
 
-OXP_VECTORISED static void round_codes(int32_t *restrict codes, const float *restrict x, size_t n, float low, float high,
-                                       int32_t zero_point)
+OXP_VECTORISED static void round_codes(int32_t *restrict codes, const float *restrict x, size_t n,
+                                       float low, float high, int32_t zero_point)
 {
     for (size_t i = 0; i < n; i++)
         codes[i] = to_code(x[i], low, high, zero_point);
 }
 
 /* Up to CHUNK values, clamped by range. */
-static void store_codes(void *codes, bool is_signed, size_t first, const float *x, size_t n, int32_t zero_point)
+static void store_codes(void *codes, bool is_signed, size_t first, const float *x, size_t n,
+                        int32_t zero_point)
 {
     int32_t lowest = is_signed ? -128 : 0, whole[CHUNK];
-    round_codes(whole, x, n, (float)(lowest - zero_point), (float)(lowest + 255 - zero_point), zero_point);
+    round_codes(whole, x, n, (float)(lowest - zero_point), (float)(lowest + 255 - zero_point),
+                zero_point);
     for (size_t i = 0; i < n && is_signed; i++)
         ((int8_t *)codes)[first + i] = (int8_t)whole[i];
     for (size_t i = 0; i < n && !is_signed; i++)
         ((uint8_t *)codes)[first + i] = (uint8_t)whole[i];
 }
 
-OXP_VECTORISED static void scale_one(float *restrict out, const int32_t *restrict sums, size_t n, float factor)
+OXP_VECTORISED static void scale_one(float *restrict out, const int32_t *restrict sums, size_t n,
+                                     float factor)
 {
     for (size_t i = 0; i < n; i++)
         out[i] = (float)sums[i] * factor;
 }
 
-OXP_VECTORISED static void scale_each(float *restrict out, const int32_t *restrict sums, size_t n, const float *restrict factors)
+OXP_VECTORISED static void scale_each(float *restrict out, const int32_t *restrict sums, size_t n,
+                                      const float *restrict factors)
 {
     for (size_t i = 0; i < n; i++)
         out[i] = (float)sums[i] * factors[i];
 }
 
-void oxp_scale_sums(float *out, const int32_t *sums, size_t n, oxp_factors factors, const float *bias)
+void oxp_scale_sums(float *out, const int32_t *sums, size_t n, oxp_factors factors,
+                    const float *bias)
 {
     if (factors.each)
         scale_each(out, sums, n, factors.values);
@@ -55,7 +61,8 @@ void oxp_scale_sums(float *out, const int32_t *sums, size_t n, oxp_factors facto
         out[i] += bias[i];
 }
 
-void oxp_requantise(void *codes, bool is_signed, const int32_t *sums, size_t n, oxp_factors factors, int32_t zero_point)
+void oxp_requantise(void *codes, bool is_signed, const int32_t *sums, size_t n, oxp_factors factors,
+                    int32_t zero_point)
 {
     float scaled[CHUNK];
     for (size_t first = 0; first < n; first += CHUNK) {
@@ -66,13 +73,15 @@ void oxp_requantise(void *codes, bool is_signed, const int32_t *sums, size_t n, 
     }
 }
 
-OXP_VECTORISED static void divide(float *restrict out, const float *restrict x, size_t n, float scale)
+OXP_VECTORISED static void divide(float *restrict out, const float *restrict x, size_t n,
+                                  float scale)
 {
     for (size_t i = 0; i < n; i++)
         out[i] = x[i] / scale;
 }
 
-void oxp_to_codes(void *codes, bool is_signed, const float *x, size_t n, float scale, int32_t zero_point)
+void oxp_to_codes(void *codes, bool is_signed, const float *x, size_t n, float scale,
+                  int32_t zero_point)
 {
     float divided[CHUNK];
     for (size_t first = 0; first < n; first += CHUNK) {
@@ -82,19 +91,22 @@ void oxp_to_codes(void *codes, bool is_signed, const float *x, size_t n, float s
     }
 }
 
-OXP_VECTORISED static void from_u8(float *restrict x, const uint8_t *restrict codes, size_t n, float scale, int32_t zero_point)
+OXP_VECTORISED static void from_u8(float *restrict x, const uint8_t *restrict codes, size_t n,
+                                   float scale, int32_t zero_point)
 {
     for (size_t i = 0; i < n; i++)
         x[i] = (float)((int32_t)codes[i] - zero_point) * scale;
 }
 
-OXP_VECTORISED static void from_i8(float *restrict x, const int8_t *restrict codes, size_t n, float scale, int32_t zero_point)
+OXP_VECTORISED static void from_i8(float *restrict x, const int8_t *restrict codes, size_t n,
+                                   float scale, int32_t zero_point)
 {
     for (size_t i = 0; i < n; i++)
         x[i] = (float)((int32_t)codes[i] - zero_point) * scale;
 }
 
-void oxp_from_codes(float *x, const void *codes, bool is_signed, size_t n, float scale, int32_t zero_point)
+void oxp_from_codes(float *x, const void *codes, bool is_signed, size_t n, float scale,
+                    int32_t zero_point)
 {
     if (is_signed)
         from_i8(x, codes, n, scale, zero_point);

@@ -52,7 +52,8 @@ static void load_state(const run *r, float *state, const float *from)
 {
     for (size_t b = 0; b < r->s->batch; b++)
         if (from)
-            memcpy(state + b * r->s->hidden, from + b * r->s->state_batch, r->s->hidden * sizeof *state);
+            memcpy(state + b * r->s->hidden, from + b * r->s->state_batch,
+                   r->s->hidden * sizeof *state);
         else
             memset(state + b * r->s->hidden, 0, r->s->hidden * sizeof *state);
 }
@@ -73,7 +74,8 @@ static void load_inputs(const run *r, size_t step)
             continue;
         }
         row = r->s->batch_first ? b * r->s->steps + time : time * r->s->batch + b;
-        memcpy(r->gates + b * r->columns, r->projected + row * r->columns, r->columns * sizeof *r->gates);
+        memcpy(r->gates + b * r->columns, r->projected + row * r->columns,
+               r->columns * sizeof *r->gates);
     }
 }
 
@@ -101,7 +103,8 @@ static void multiply_gru(const run *r)
     memset(r->extra, 0, r->s->batch * hidden * sizeof *r->extra);
     r->recurrent(r->user, r->h, 2, 1, r->extra, hidden);
     for (size_t b = 0; b < r->s->batch; b++)
-        oxp_gru_linear(r->s, r->gates + b * r->columns, r->extra + b * hidden, r->d->bias ? r->d->bias + 5 * hidden : NULL);
+        oxp_gru_linear(r->s, r->gates + b * r->columns, r->extra + b * hidden,
+                       r->d->bias ? r->d->bias + 5 * hidden : NULL);
 }
 
 static void take_step(const run *r, size_t step)
@@ -130,18 +133,20 @@ static void clear_behind(const run *r)
 {
     for (size_t b = 0; r->d->y && b < r->s->batch; b++)
         for (size_t time = length_of(r, b); time < r->s->steps; time++)
-            memset(r->d->y + time * r->s->y_step + b * r->s->y_batch, 0, r->s->hidden * sizeof *r->d->y);
+            memset(r->d->y + time * r->s->y_step + b * r->s->y_batch, 0,
+                   r->s->hidden * sizeof *r->d->y);
 }
 
-oxp_status oxp_rnn_steps(oxp_ctx *ctx, const oxp_rnn_shape *s, const oxp_rnn_data *d, const float *projected,
-                         oxp_rnn_recurrent recurrent, void *user)
+oxp_status oxp_rnn_steps(oxp_ctx *ctx, const oxp_rnn_shape *s, const oxp_rnn_data *d,
+                         const float *projected, oxp_rnn_recurrent recurrent, void *user)
 {
     run r = {.s = s, .d = d, .projected = projected, .recurrent = recurrent, .user = user};
     float *memory;
     size_t states, floats;
     r.columns = oxp_rnn_gates(s->kind) * s->hidden;
     if (!oxp_mul_ok(s->batch, 3 * s->hidden + r.columns, &floats))
-        return oxp_fail(ctx, OXP_ELIMIT, "E-LIMIT-MEM", "a state of %zux%zu is too large", s->batch, s->hidden);
+        return oxp_fail(ctx, OXP_ELIMIT, "E-LIMIT-MEM", "a state of %zux%zu is too large", s->batch,
+                        s->hidden);
     OXP_TRY(oxp_alloc(&memory, ctx, floats, sizeof *memory, "recurrent state"));
     states = s->batch * s->hidden;
     r.h = memory;
@@ -166,7 +171,8 @@ typedef struct float_weights {
     const float *r;
 } float_weights;
 
-static void multiply_float(void *user, const float *h, size_t first, size_t count, float *out, size_t out_stride)
+static void multiply_float(void *user, const float *h, size_t first, size_t count, float *out,
+                           size_t out_stride)
 {
     const float_weights *w = user;
     size_t hidden = w->s->hidden;
@@ -180,7 +186,8 @@ oxp_status oxp_rnn_run(oxp_ctx *ctx, const oxp_rnn_shape *s, const oxp_rnn_data 
     size_t columns = oxp_rnn_gates(s->kind) * s->hidden, rows, floats;
     float *projected, *bias;
     if (!oxp_mul_ok(s->steps, s->batch, &rows) || !oxp_mul_ok(rows + 1, columns, &floats))
-        return oxp_fail(ctx, OXP_ELIMIT, "E-LIMIT-MEM", "%zu steps of %zux%zu are too many", s->steps, s->batch, columns);
+        return oxp_fail(ctx, OXP_ELIMIT, "E-LIMIT-MEM", "%zu steps of %zux%zu are too many",
+                        s->steps, s->batch, columns);
     OXP_TRY(oxp_alloc_raw(&projected, ctx, floats, sizeof *projected, "recurrent inputs"));
     bias = projected + rows * columns;
     oxp_rnn_bias(s, d->bias, bias);

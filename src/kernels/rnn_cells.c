@@ -46,7 +46,8 @@ void oxp_rnn_cell(const oxp_rnn_shape *s, const float *gates, float *h)
         h[i] = gate(s, 0, gates[i]);
 }
 
-void oxp_lstm_cell(const oxp_rnn_shape *s, const float *gates, const float *peepholes, float *h, float *c)
+void oxp_lstm_cell(const oxp_rnn_shape *s, const float *gates, const float *peepholes, float *h,
+                   float *c)
 {
     size_t n = s->hidden;
     for (size_t i = 0; i < n; i++) {

@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 /* to[c * to_stride + r] = from[r * from_stride + c] */
-void oxp_transpose(float *to, size_t to_stride, const float *from, size_t from_stride, size_t rows, size_t columns);
+void oxp_transpose(float *to, size_t to_stride, const float *from, size_t from_stride, size_t rows,
+                   size_t columns);
 
 #endif

@@ -1,8 +1,10 @@
-/* batch_normalization.c - BatchNormalization: y = (x - mean[c]) / sqrt(var[c] + epsilon) * scale[c] + bias[c] over x[N, C, ...].
+/* batch_normalization.c - BatchNormalization: y = (x - mean[c]) / sqrt(var[c] + epsilon) *
+ * scale[c] + bias[c] over x[N, C, ...].
  *
- * https://onnx.ai/onnx/operators/onnx__BatchNormalization.html. Inference takes the given mean and variance. With
- * training_mode (opset 14) they are those of the batch (variance of the population), and the outputs 1 and 2 are
- * given * momentum + batch * (1 - momentum). Training as opsets 1 to 9 have it is not supported. */
+ * https://onnx.ai/onnx/operators/onnx__BatchNormalization.html. Inference takes the given mean and
+ * variance. With training_mode (opset 14) they are those of the batch (variance of the
+ * population), and the outputs 1 and 2 are given * momentum + batch * (1 - momentum). Training as
+ * opsets 1 to 9 have it is not supported. */
 #include <math.h>
 
 #include "kernels/channels.h"
@@ -29,16 +31,19 @@ static oxp_status check_inputs(oxp_node *n)
     if (n->op->since < 14)
         OXP_TRY(oxp_real_types(n, 0x1e));
     if (!is_all_float(n))
-        return oxp_node_fail(n, OXP_EFORMAT, "E-OP-DTYPE", "an input is not of a float type (input 0 is %s)",
+        return oxp_node_fail(n, OXP_EFORMAT, "E-OP-DTYPE",
+                             "an input is not of a float type (input 0 is %s)",
                              oxp_dtype_name(x->dtype));
     if (x->rank < 1)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 0 is a scalar, expected [N, C, ...]");
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE",
+                             "input 0 is a scalar, expected [N, C, ...]");
     int64_t channels = x->rank > 1 ? x->dims[1] : 1;
     for (int i = 1; i < 5; i++)
         if (n->in[i]->rank != 1 || n->in[i]->dims[0] != channels) {
             char text[OXP_SHAPE_TEXT_MAX];
-            return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input %d has shape %s, expected [%lld]", i,
-                                 oxp_shape_text(text, n->in[i]->rank, n->in[i]->dims), (long long)channels);
+            return oxp_node_fail(
+                n, OXP_EFORMAT, "E-SHAPE", "input %d has shape %s, expected [%lld]", i,
+                oxp_shape_text(text, n->in[i]->rank, n->in[i]->dims), (long long)channels);
         }
     return OXP_OK;
 }
@@ -49,15 +54,19 @@ static oxp_status read_mode(oxp_node *n, norm_state *state)
     state->momentum = oxp_attr_float(n, "momentum", 0.9f);
     state->training = n->op->since >= 14 && oxp_attr_int(n, "training_mode", 0) != 0;
     if (n->op->since < 9 && oxp_attr_int(n, "spatial", 1) != 1)
-        return oxp_node_fail(n, OXP_EUNSUPPORTED, "E-ATTR-VALUE", "attribute \"spatial\" is not 1: statistics per position are not supported");
+        return oxp_node_fail(
+            n, OXP_EUNSUPPORTED, "E-ATTR-VALUE",
+            "attribute \"spatial\" is not 1: statistics per position are not supported");
     if (n->op->since < 7)
         oxp_attr_ignore(n, "consumed_inputs"); /* a hint about memory */
     if (n->op->since < 7 && oxp_attr_int(n, "is_test", 0) == 0)
-        return oxp_node_fail(n, OXP_EUNSUPPORTED, "E-OP-TRAINING", "attribute \"is_test\" is 0: training in opset 6 is not supported");
+        return oxp_node_fail(n, OXP_EUNSUPPORTED, "E-OP-TRAINING",
+                             "attribute \"is_test\" is 0: training in opset 6 is not supported");
     int outputs = state->training ? 3 : 1;
     for (int i = outputs; i < n->out_count; i++)
         if (n->wanted[i])
-            return oxp_node_fail(n, OXP_EUNSUPPORTED, "E-OP-TRAINING", "output %d belongs to training and is not supported", i);
+            return oxp_node_fail(n, OXP_EUNSUPPORTED, "E-OP-TRAINING",
+                                 "output %d belongs to training and is not supported", i);
     return OXP_OK;
 }
 
@@ -83,7 +92,8 @@ static oxp_status prepare(oxp_node *n)
 }
 
 /* The mean and variance of the batch, and the running ones into the outputs 1 and 2. */
-static oxp_status batch_statistics(oxp_node *n, const norm_state *state, const float *x, const float **mean, const float **var)
+static oxp_status batch_statistics(oxp_node *n, const norm_state *state, const float *x,
+                                   const float **mean, const float **var)
 {
     float *batch_mean = oxp_node_scratch(n, state->channels, sizeof *batch_mean);
     float *batch_var = oxp_node_scratch(n, state->channels, sizeof *batch_var);
@@ -135,16 +145,18 @@ static const char *const examples[] = {"X[2,3,4,5] S[3] B[3] M[3] V[3]={0.5,1.0,
                                        "X[1,2,17] S[2] B[2] M[2] V[2]={0.25,3.0}; epsilon=0.01",
                                        "X[4,2] S[2] B[2] M[2] V[2]={0.25,3.0}", NULL};
 
-static const char *const examples_1[] = {"X[2,3,4,5] S[3] B[3] M[3] V[3]={0.5,1.0,2.0}; is_test=1", NULL};
+static const char *const examples_1[] = {"X[2,3,4,5] S[3] B[3] M[3] V[3]={0.5,1.0,2.0}; is_test=1",
+                                         NULL};
 
 static const char *const examples_14[] = {"X[2,3,4,5] S[3] B[3] M[3] V[3]={0.5,1.0,2.0}",
                                           "X[4,2,3] S[2] B[2] M[2] V[2]={0.25,3.0}; momentum=0.75",
                                           "X[1,2,5]:f16 S[2] B[2] M[2] V[2]={0.25,3.0}", NULL};
 
-#define BATCH_NORMALIZATION(since_, max_out_, examples_)                                                               \
-    {                                                                                                                  \
-        .domain = "", .type = "BatchNormalization", .since = since_, .min_in = 5, .max_in = 5, .min_out = 1,           \
-        .max_out = max_out_, .prepare = prepare, .forward = forward, .examples = examples_                             \
+#define BATCH_NORMALIZATION(since_, max_out_, examples_)                                       \
+    {                                                                                          \
+        .domain = "", .type = "BatchNormalization", .since = since_, .min_in = 5, .max_in = 5, \
+        .min_out = 1, .max_out = max_out_, .prepare = prepare, .forward = forward,             \
+        .examples = examples_                                                                  \
     }
 
 const oxp_operator oxp_op_batch_normalization_1 = BATCH_NORMALIZATION(1, 5, examples_1);

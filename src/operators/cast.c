@@ -3,8 +3,9 @@
  *
  * Elements go through blocks of double (from a float) or int64 (from an integer); every float
  * result is rounded once, to nearest even. Integer to integer keeps the low bits. Float to
- * integer cuts towards zero; what the standard leaves open is defined: out of range saturates,
- * NaN gives 0. Strings and complex numbers are not converted. */
+ * integer cuts towards zero; what the standard leaves open is defined: out of range saturates (types
+ * of 2 and 4 bits keep the low bits instead, as the standard's own cases do), NaN gives 0. Strings
+ * and complex numbers are not converted. */
 #include "operators/cast_float.h"
 #include "operators/cast_float8.h"
 #include "operators/cast_integer.h"
@@ -221,9 +222,8 @@ static void float_block(const cast_state *state, const oxp_tensor *x, oxp_tensor
         for (size_t i = 0; i < count; i++)
             ((uint8_t *)y->data)[start + i] = values[i] != 0.0;
     } else if (oxp_dtype_is_integer(y->dtype)) {
-        bool is_unsigned =
-            oxp_integer_is_unsigned(y->dtype) || y->dtype == OXP_UINT4 || y->dtype == OXP_UINT2;
-        cut(values, integers, count, oxp_dtype_bits(y->dtype), is_unsigned);
+        unsigned bits = oxp_dtype_bits(y->dtype);
+        cut(values, integers, count, bits < 8 ? 64 : bits, oxp_integer_is_unsigned(y->dtype));
         store_integers(y, start, integers, count);
     } else {
         store_floats(state, y, start, values, count);

@@ -64,7 +64,7 @@ float oxp_float8_load(oxp_dtype dtype, unsigned code)
 static unsigned nan_code(const minifloat *f, bool negative)
 {
     if (f->nan == 0)
-        return f->largest | (negative ? f->sign : 0);
+        return f->sign;
     return f->nan | (negative ? f->sign : 0);
 }
 

@@ -3,7 +3,7 @@
  *
  * Rounding is to nearest even. Out of range: the largest value when `saturate`, else infinity
  * where the format has one, else NaN; FLOAT4E2M1 has neither and always saturates, NaN becomes
- * its largest value. */
+ * -0. */
 #ifndef OXP_OPERATORS_CAST_FLOAT8_H
 #define OXP_OPERATORS_CAST_FLOAT8_H
 

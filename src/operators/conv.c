@@ -1,6 +1,8 @@
-/* conv.c - Conv: y[N, M, out] = x[N, C, in] * w[M, C/group, kernel] + b[M], over one to three spatial axes.
+/* conv.c - Conv: y[N, M, out] = x[N, C, in] * w[M, C/group, kernel] + b[M], over one to three
+ * spatial axes.
  *
- * https://onnx.ai/onnx/operators/onnx__Conv.html. Computes in FLOAT; other float types are converted around it. */
+ * https://onnx.ai/onnx/operators/onnx__Conv.html. Computes in FLOAT; other float types are
+ * converted around it. */
 #include "operators/conv.h"
 
 #include <string.h>
@@ -16,19 +18,25 @@ typedef struct conv_state {
 
 static oxp_status check_shapes(oxp_node *n, int w_input, int b_input, int64_t group)
 {
-    const oxp_tensor *x = n->in[0], *w = n->in[w_input], *b = oxp_node_has(n, b_input) ? n->in[b_input] : NULL;
+    const oxp_tensor *x = n->in[0], *w = n->in[w_input],
+                     *b = oxp_node_has(n, b_input) ? n->in[b_input] : NULL;
     if (w->rank != x->rank)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input %d has rank %d, expected %d as input 0", w_input, w->rank, x->rank);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE",
+                             "input %d has rank %d, expected %d as input 0", w_input, w->rank,
+                             x->rank);
     if (group < 1 || x->dims[1] % group != 0 || w->dims[0] % group != 0)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "group %lld does not divide %lld input and %lld output channels",
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
+                             "group %lld does not divide %lld input and %lld output channels",
                              (long long)group, (long long)x->dims[1], (long long)w->dims[0]);
     if (w->dims[1] != x->dims[1] / group)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input %d has %lld channels per group, expected %lld", w_input,
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE",
+                             "input %d has %lld channels per group, expected %lld", w_input,
                              (long long)w->dims[1], (long long)(x->dims[1] / group));
     if (b && (b->rank != 1 || b->dims[0] != w->dims[0])) {
         char text[OXP_SHAPE_TEXT_MAX];
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input %d has shape %s, expected [%lld]", b_input,
-                             oxp_shape_text(text, b->rank, b->dims), (long long)w->dims[0]);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input %d has shape %s, expected [%lld]",
+                             b_input, oxp_shape_text(text, b->rank, b->dims),
+                             (long long)w->dims[0]);
     }
     return OXP_OK;
 }
@@ -44,7 +52,8 @@ oxp_status oxp_conv_read(oxp_node *n, int w_input, int b_input, oxp_conv_shape *
                               .in_channels = (size_t)x->dims[1],
                               .out_channels = (size_t)w->dims[0]};
     OXP_TRY(oxp_window_kernel(n, *spatial, w->dims + 2, kernel));
-    return oxp_window_read(n, *spatial, x->dims + 2, kernel, (oxp_window_options){.dilations = true}, &shape->window);
+    return oxp_window_read(n, *spatial, x->dims + 2, kernel,
+                           (oxp_window_options){.dilations = true}, &shape->window);
 }
 
 oxp_status oxp_conv_output(oxp_node *n, const oxp_conv_shape *shape, int spatial, oxp_dtype dtype)
@@ -57,7 +66,9 @@ oxp_status oxp_conv_output(oxp_node *n, const oxp_conv_shape *shape, int spatial
 void oxp_conv_cost(const oxp_node *n, int w_input, oxp_cost *cost)
 {
     const oxp_tensor *w = n->in[w_input];
-    oxp_cost_of(n, w->dims[0] ? (double)n->out[0].count * (double)(w->count / (size_t)w->dims[0]) : 0, cost);
+    oxp_cost_of(n,
+                w->dims[0] ? (double)n->out[0].count * (double)(w->count / (size_t)w->dims[0]) : 0,
+                cost);
 }
 
 /* Keeps the handle while the shape stays. */
@@ -124,18 +135,19 @@ static bool weight(const oxp_graph_node *def, int input, int rank, int *channel_
     return input == 1 && rank >= 3;
 }
 
-static const char *const examples[] = {"X[1,3,5,5] W[4,3,3,3]; pads=1,1,1,1",
-                                       "X[2,4,7,6] W[6,2,3,2] B[6]; group=2 strides=2,1",
-                                       "X[1,3,9,8] W[6,1,3,3] B[6]; group=3 pads=2,0,1,1 dilations=2,1",
-                                       "X[1,8,6,6] W[8,1,3,3]; group=8 strides=2,2 pads=1,1,1,1",
-                                       "X[2,5,4,3] W[7,5,1,1] B[7]",
-                                       "X[1,2,11] W[3,2,4] B[3]; auto_pad='SAME_UPPER'",
-                                       "X[1,2,10,9] W[3,2,3,4]; strides=3,2 auto_pad='SAME_LOWER'",
-                                       "X[1,2,4,5,6] W[3,2,2,3,2] B[3]; auto_pad='VALID' strides=1,2,1",
-                                       "X[1,2,3,4,4] W[2,1,3,3,3]; group=2 pads=1,1,1,1,1,1",
-                                       "X[1,3,5,5]:f64 W[4,3,3,3]:f64 B[4]:f64; kernel_shape=3,3",
-                                       "X[1,3,5,5]:f16 W[4,3,3,3]:f16 B[4]:f16",
-                                       NULL};
+static const char *const examples[] = {
+    "X[1,3,5,5] W[4,3,3,3]; pads=1,1,1,1",
+    "X[2,4,7,6] W[6,2,3,2] B[6]; group=2 strides=2,1",
+    "X[1,3,9,8] W[6,1,3,3] B[6]; group=3 pads=2,0,1,1 dilations=2,1",
+    "X[1,8,6,6] W[8,1,3,3]; group=8 strides=2,2 pads=1,1,1,1",
+    "X[2,5,4,3] W[7,5,1,1] B[7]",
+    "X[1,2,11] W[3,2,4] B[3]; auto_pad='SAME_UPPER'",
+    "X[1,2,10,9] W[3,2,3,4]; strides=3,2 auto_pad='SAME_LOWER'",
+    "X[1,2,4,5,6] W[3,2,2,3,2] B[3]; auto_pad='VALID' strides=1,2,1",
+    "X[1,2,3,4,4] W[2,1,3,3,3]; group=2 pads=1,1,1,1,1,1",
+    "X[1,3,5,5]:f64 W[4,3,3,3]:f64 B[4]:f64; kernel_shape=3,3",
+    "X[1,3,5,5]:f16 W[4,3,3,3]:f16 B[4]:f16",
+    NULL};
 
 const oxp_operator oxp_op_conv_1 = {.domain = "",
                                     .type = "Conv",

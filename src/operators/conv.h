@@ -5,7 +5,8 @@
 #include "kernels/conv.h"
 #include "operators/operator.h"
 
-/* Attributes and the shapes of x (input 0), weights (input w) and bias (input b, which may be omitted), checked. */
+/* Attributes and the shapes of x (input 0), weights (input w) and bias (input b, which may be
+ * omitted), checked. */
 oxp_status oxp_conv_read(oxp_node *n, int w, int b, oxp_conv_shape *shape, int *spatial);
 
 /* Declares output 0 as that shape tells. */

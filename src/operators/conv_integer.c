@@ -1,4 +1,5 @@
-/* conv_integer.c - ConvInteger and QLinearConv: S = convolution of (x - zx) with (w - zw[m]), exact in 32 bits, padding worth zx.
+/* conv_integer.c - ConvInteger and QLinearConv: S = convolution of (x - zx) with (w - zw[m]),
+ * exact in 32 bits, padding worth zx.
  *
  *   ConvInteger   S
  *   QLinearConv   saturate(round((S + b[m]) * sx * sw[m] / sy) + zy), as ONNX Runtime computes it
@@ -34,7 +35,8 @@ static oxp_status want_zero(oxp_node *n, int i, int codes, size_t count)
     OXP_TRY(oxp_node_want(n, i, n->in[codes]->dtype));
     if (n->in[i]->count == 1 || n->in[i]->count == count)
         return OXP_OK;
-    return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input %d has %zu elements, expected 1 or %zu", i, n->in[i]->count, count);
+    return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input %d has %zu elements, expected 1 or %zu",
+                         i, n->in[i]->count, count);
 }
 
 static oxp_status prepare_integer(oxp_node *n)
@@ -73,7 +75,8 @@ static oxp_status forward_integer(oxp_node *n)
 }
 
 /* One plane: the sums of channel m. */
-static void finish_plane(oxp_node *n, size_t m, float w_scale, int32_t *sums, size_t at, size_t count)
+static void finish_plane(oxp_node *n, size_t m, float w_scale, int32_t *sums, size_t at,
+                         size_t count)
 {
     float factor = oxp_quantized_scale(n, 1) * w_scale / oxp_quantized_scale(n, 6);
     if (oxp_node_has(n, 8)) {
@@ -81,8 +84,8 @@ static void finish_plane(oxp_node *n, size_t m, float w_scale, int32_t *sums, si
         for (size_t i = 0; i < count; i++)
             sums[i] = (int32_t)((uint32_t)sums[i] + bias);
     }
-    oxp_requantise((uint8_t *)n->out[0].data + at, oxp_is_signed(n->out[0].dtype), sums, count, (oxp_factors){&factor, false},
-                   oxp_quantized_zero(n, 7));
+    oxp_requantise((uint8_t *)n->out[0].data + at, oxp_is_signed(n->out[0].dtype), sums, count,
+                   (oxp_factors){&factor, false}, oxp_quantized_zero(n, 7));
 }
 
 static oxp_status forward_qlinear(oxp_node *n)
@@ -114,13 +117,19 @@ static void cost_qlinear(const oxp_node *n, oxp_cost *cost)
     oxp_conv_cost(n, 3, cost);
 }
 
-static const char *const integer_examples[] = {"X[1,2,5,5]:u8 W[3,2,3,3]:u8 Z[]:u8={1} Y[]:u8={2}; pads=1,1,1,1",
-                                               "X[2,4,5,4]:u8 W[4,2,2,3]:i8 Z[]:u8={3} Y[4]:i8={0,1,-1,2}; group=2 strides=2,1",
-                                               "X[1,3,6]:u8 W[3,1,3]:u8; group=3 auto_pad='SAME_UPPER'", NULL};
+static const char *const integer_examples[] = {
+    "X[1,2,5,5]:u8 W[3,2,3,3]:u8 Z[]:u8={1} Y[]:u8={2}; pads=1,1,1,1",
+    "X[2,4,5,4]:u8 W[4,2,2,3]:i8 Z[]:u8={3} Y[4]:i8={0,1,-1,2}; group=2 strides=2,1",
+    "X[1,3,6]:u8 W[3,1,3]:u8; group=3 auto_pad='SAME_UPPER'", NULL};
 
-static const char *const qlinear_examples[] = {"X[1,2,5,5]:u8 S[]={0.5} Z[]:u8={1} W[3,2,3,3]:i8 T[3]={0.25,0.5,1.0} Y[3]:i8={0,0,0} U[]={0.75} V[]:u8={3} B[3]:i32={-5,0,5}; pads=1,1,1,1",
-                                               "X[2,4,5,4]:u8 S[]={0.5} Z[]:u8={1} W[4,2,2,3]:u8 T[]={0.25} Y[]:u8={2} U[]={0.75} V[]:u8={3}; group=2 strides=2,1",
-                                               "X[1,4,6,6]:i8 S[]={0.5} Z[]:i8={-1} W[4,1,3,3]:i8 T[]={0.25} Y[]:i8={0} U[]={0.75} V[]:i8={3}; group=4 dilations=2,1", NULL};
+static const char *const qlinear_examples[] = {
+    "X[1,2,5,5]:u8 S[]={0.5} Z[]:u8={1} W[3,2,3,3]:i8 T[3]={0.25,0.5,1.0} Y[3]:i8={0,0,0} "
+    "U[]={0.75} V[]:u8={3} B[3]:i32={-5,0,5}; pads=1,1,1,1",
+    "X[2,4,5,4]:u8 S[]={0.5} Z[]:u8={1} W[4,2,2,3]:u8 T[]={0.25} Y[]:u8={2} U[]={0.75} V[]:u8={3}; "
+    "group=2 strides=2,1",
+    "X[1,4,6,6]:i8 S[]={0.5} Z[]:i8={-1} W[4,1,3,3]:i8 T[]={0.25} Y[]:i8={0} U[]={0.75} "
+    "V[]:i8={3}; group=4 dilations=2,1",
+    NULL};
 
 const oxp_operator oxp_op_conv_integer_10 = {.domain = "",
                                              .type = "ConvInteger",

@@ -1,5 +1,6 @@
-/* conv_transpose.c - ConvTranspose: y[N, M, out] from x[N, C, in] and w[C, M/group, kernel] + b[M]: every input value adds its
- * filter, scaled, to a patch of the output. One to three spatial axes.
+/* conv_transpose.c - ConvTranspose: y[N, M, out] from x[N, C, in] and w[C, M/group, kernel] +
+ * b[M]: every input value adds its filter, scaled, to a patch of the output. One to three spatial
+ * axes.
  *
  * https://onnx.ai/onnx/operators/onnx__ConvTranspose.html. Computes in FLOAT. */
 #include "kernels/conv.h"
@@ -14,16 +15,20 @@ static oxp_status check_shapes(oxp_node *n, int64_t group)
 {
     const oxp_tensor *x = n->in[0], *w = n->in[1], *b = oxp_node_has(n, 2) ? n->in[2] : NULL;
     if (w->rank != x->rank)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 1 has rank %d, expected %d as input 0", w->rank, x->rank);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE",
+                             "input 1 has rank %d, expected %d as input 0", w->rank, x->rank);
     if (w->dims[0] != x->dims[1])
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 1 has %lld input channels, expected %lld", (long long)w->dims[0],
-                             (long long)x->dims[1]);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE",
+                             "input 1 has %lld input channels, expected %lld",
+                             (long long)w->dims[0], (long long)x->dims[1]);
     if (group < 1 || x->dims[1] % group != 0)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "group %lld does not divide %lld input channels", (long long)group,
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
+                             "group %lld does not divide %lld input channels", (long long)group,
                              (long long)x->dims[1]);
     int64_t channels;
     if (__builtin_mul_overflow(w->dims[1], group, &channels))
-        return oxp_node_fail(n, OXP_ELIMIT, "E-SHAPE-OVERFLOW", "%lld groups of %lld channels overflow", (long long)group,
+        return oxp_node_fail(n, OXP_ELIMIT, "E-SHAPE-OVERFLOW",
+                             "%lld groups of %lld channels overflow", (long long)group,
                              (long long)w->dims[1]);
     if (b && (b->rank != 1 || b->dims[0] != channels)) {
         char text[OXP_SHAPE_TEXT_MAX];
@@ -73,10 +78,13 @@ static oxp_status forward(oxp_node *n)
 static void cost(const oxp_node *n, oxp_cost *cost)
 {
     const oxp_tensor *w = n->in[1];
-    oxp_cost_of(n, w->dims[0] ? (double)n->in[0]->count * (double)(w->count / (size_t)w->dims[0]) : 0, cost);
+    oxp_cost_of(n,
+                w->dims[0] ? (double)n->in[0]->count * (double)(w->count / (size_t)w->dims[0]) : 0,
+                cost);
 }
 
-/* Axis 1 counts the output channels of one group; with groups a channel there is one of each group. */
+/* Axis 1 counts the output channels of one group; with groups a channel there is one of each
+ * group. */
 static bool weight(const oxp_graph_node *def, int input, int rank, int *channel_axis)
 {
     (void)def;
@@ -84,16 +92,17 @@ static bool weight(const oxp_graph_node *def, int input, int rank, int *channel_
     return input == 1 && rank >= 3;
 }
 
-static const char *const examples[] = {"X[1,2,4,4] W[2,3,3,3]",
-                                       "X[2,4,3,5] W[4,2,2,3] B[4]; group=2 strides=2,3",
-                                       "X[1,2,4,3] W[2,3,3,3] B[3]; strides=2,2 pads=1,0,1,1 output_padding=1,1",
-                                       "X[1,2,4,4] W[2,1,3,3]; group=2 dilations=2,2",
-                                       "X[1,2,5,3] W[2,3,4,3]; strides=2,3 auto_pad='SAME_UPPER'",
-                                       "X[1,2,5] W[2,3,4]; auto_pad='SAME_LOWER'",
-                                       "X[1,2,3,3] W[2,2,3,3]; strides=3,2 output_shape=10,8",
-                                       "X[1,2,2,3,2] W[2,2,2,2,3] B[2]; strides=2,1,2",
-                                       "X[1,2,4,4]:f64 W[2,3,3,3]:f64",
-                                       NULL};
+static const char *const examples[] = {
+    "X[1,2,4,4] W[2,3,3,3]",
+    "X[2,4,3,5] W[4,2,2,3] B[4]; group=2 strides=2,3",
+    "X[1,2,4,3] W[2,3,3,3] B[3]; strides=2,2 pads=1,0,1,1 output_padding=1,1",
+    "X[1,2,4,4] W[2,1,3,3]; group=2 dilations=2,2",
+    "X[1,2,5,3] W[2,3,4,3]; strides=2,3 auto_pad='SAME_UPPER'",
+    "X[1,2,5] W[2,3,4]; auto_pad='SAME_LOWER'",
+    "X[1,2,3,3] W[2,2,3,3]; strides=3,2 output_shape=10,8",
+    "X[1,2,2,3,2] W[2,2,2,2,3] B[2]; strides=2,1,2",
+    "X[1,2,4,4]:f64 W[2,3,3,3]:f64",
+    NULL};
 
 const oxp_operator oxp_op_conv_transpose_1 = {.domain = "",
                                               .type = "ConvTranspose",

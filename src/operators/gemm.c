@@ -1,8 +1,8 @@
 /* gemm.c - Gemm: Y[M, N] = alpha * op(A) * op(B) + beta * C, C broadcast to [M, N].
  *
- * https://onnx.ai/onnx/operators/onnx__Gemm.html. Opsets 1 and 6 have an attribute `broadcast`, which changes nothing where
- * C has the full shape; up to 9 C is required. FLOAT16 and BFLOAT16 are
- * computed in FLOAT; the integer types of opset 9 are not supported. */
+ * https://onnx.ai/onnx/operators/onnx__Gemm.html. Opsets 1 and 6 have an attribute `broadcast`,
+ * which changes nothing where C has the full shape; up to 9 C is required. FLOAT16 and BFLOAT16
+ * are computed in FLOAT; the integer types of opset 9 are not supported. */
 #include "kernels/gemm.h"
 
 #include "operators/real.h"
@@ -10,7 +10,8 @@
 typedef struct gemm_state {
     oxp_gemm_shape product;
     float alpha, beta;
-    size_t c_row, c_column; /* elements from one row or column of C to the next; 0 where it is broadcast */
+    size_t c_row,
+        c_column; /* elements from one row or column of C to the next; 0 where it is broadcast */
 } gemm_state;
 
 static oxp_status read_product(oxp_node *n, oxp_gemm_shape *s)
@@ -18,23 +19,28 @@ static oxp_status read_product(oxp_node *n, oxp_gemm_shape *s)
     const oxp_tensor *a = n->in[0], *b = n->in[1];
     bool trans_a = oxp_attr_int(n, "transA", 0) != 0, trans_b = oxp_attr_int(n, "transB", 0) != 0;
     if (a->rank != 2 || b->rank != 2)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "inputs 0 and 1 have ranks %d and %d, expected 2", a->rank, b->rank);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE",
+                             "inputs 0 and 1 have ranks %d and %d, expected 2", a->rank, b->rank);
     int64_t a_depth = a->dims[trans_a ? 0 : 1], b_depth = b->dims[trans_b ? 1 : 0];
     if (a_depth != b_depth)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 1 has depth %lld, expected %lld as input 0", (long long)b_depth,
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE",
+                             "input 1 has depth %lld, expected %lld as input 0", (long long)b_depth,
                              (long long)a_depth);
-    *s = oxp_gemm_plain(trans_a, trans_b, (size_t)a->dims[trans_a ? 1 : 0], (size_t)b->dims[trans_b ? 0 : 1], (size_t)a_depth);
+    *s = oxp_gemm_plain(trans_a, trans_b, (size_t)a->dims[trans_a ? 1 : 0],
+                        (size_t)b->dims[trans_b ? 0 : 1], (size_t)a_depth);
     return OXP_OK;
 }
 
 static oxp_status read_bias(oxp_node *n, gemm_state *state)
 {
     const oxp_tensor *c = n->in[2];
-    size_t columns = c->rank > 0 ? (size_t)c->dims[c->rank - 1] : 1, rows = c->rank > 1 ? (size_t)c->dims[0] : 1;
+    size_t columns = c->rank > 0 ? (size_t)c->dims[c->rank - 1] : 1,
+           rows = c->rank > 1 ? (size_t)c->dims[0] : 1;
     const oxp_gemm_shape *s = &state->product;
     if (c->rank > 2 || (columns != 1 && columns != s->n) || (rows != 1 && rows != s->m)) {
         char text[OXP_SHAPE_TEXT_MAX];
-        return oxp_node_fail(n, OXP_EFORMAT, "E-BROADCAST", "input 2 of shape %s does not broadcast to [%zu,%zu]",
+        return oxp_node_fail(n, OXP_EFORMAT, "E-BROADCAST",
+                             "input 2 of shape %s does not broadcast to [%zu,%zu]",
                              oxp_shape_text(text, c->rank, c->dims), s->m, s->n);
     }
     state->c_column = columns == 1 ? 0 : 1;
@@ -57,7 +63,8 @@ static oxp_status prepare(oxp_node *n)
     state->beta = oxp_attr_float(n, "beta", 1);
     if (oxp_node_has(n, 2))
         OXP_TRY(read_bias(n, state));
-    return oxp_output(n, 0, n->in[0]->dtype, 2, (const int64_t[]){(int64_t)state->product.m, (int64_t)state->product.n});
+    return oxp_output(n, 0, n->in[0]->dtype, 2,
+                      (const int64_t[]){(int64_t)state->product.m, (int64_t)state->product.n});
 }
 
 static void fill_bias(const gemm_state *state, const float *c, float *y)
@@ -115,7 +122,8 @@ static bool weight(const oxp_graph_node *def, int input, int rank, int *channel_
 {
     if (rank != 2 || input > 1)
         return false;
-    *channel_axis = input == 0 ? (oxp_graph_node_int(def, "transA", 0) ? 1 : 0) : (oxp_graph_node_int(def, "transB", 0) ? 0 : 1);
+    *channel_axis = input == 0 ? (oxp_graph_node_int(def, "transA", 0) ? 1 : 0)
+                               : (oxp_graph_node_int(def, "transB", 0) ? 0 : 1);
     return true;
 }
 
@@ -129,13 +137,14 @@ static const char *const examples[] = {"A[3,4] B[4,5] C[5]",
                                        "A[3,4]:f16 B[4,5]:f16 C[5]:f16",
                                        NULL};
 
-static const char *const examples_11[] = {"A[3,4] B[4,5]", "A[4,3] B[5,4]; transA=1 transB=1 alpha=0.5",
-                                          "A[3,4] B[4,5] C[5]", NULL};
+static const char *const examples_11[] = {
+    "A[3,4] B[4,5]", "A[4,3] B[5,4]; transA=1 transB=1 alpha=0.5", "A[3,4] B[4,5] C[5]", NULL};
 
-#define GEMM(since_, min_in_, examples_)                                                                               \
-    {                                                                                                                  \
-        .domain = "", .type = "Gemm", .since = since_, .min_in = min_in_, .max_in = 3, .min_out = 1, .max_out = 1,     \
-        .prepare = prepare, .forward = forward, .cost = cost, .weight = weight, .examples = examples_                  \
+#define GEMM(since_, min_in_, examples_)                                                  \
+    {                                                                                     \
+        .domain = "", .type = "Gemm", .since = since_, .min_in = min_in_, .max_in = 3,    \
+        .min_out = 1, .max_out = 1, .prepare = prepare, .forward = forward, .cost = cost, \
+        .weight = weight, .examples = examples_                                           \
     }
 
 const oxp_operator oxp_op_gemm_1 = GEMM(1, 3, examples);

@@ -1,6 +1,8 @@
-/* global_pool.c - GlobalAveragePool, GlobalMaxPool and GlobalLpPool: x[N, C, ...] to y[N, C, 1, ...], any number of axes.
+/* global_pool.c - GlobalAveragePool, GlobalMaxPool and GlobalLpPool: x[N, C, ...] to y[N, C, 1,
+ * ...], any number of axes.
  *
- * https://onnx.ai/onnx/operators/onnx__GlobalAveragePool.html and its sisters. Computes in FLOAT, sums in double. */
+ * https://onnx.ai/onnx/operators/onnx__GlobalAveragePool.html and its sisters. Computes in FLOAT,
+ * sums in double. */
 #include "kernels/pool.h"
 
 #include "operators/real.h"
@@ -19,14 +21,16 @@ static oxp_status prepare(oxp_node *n)
         return OXP_ELIMIT;
     OXP_TRY(oxp_real_types(n, 0));
     if (x->rank < 2)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 0 has rank %d, expected at least 2", x->rank);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 0 has rank %d, expected at least 2",
+                             x->rank);
     for (int i = 0; i < x->rank; i++)
         dims[i] = i < 2 ? x->dims[i] : 1;
     OXP_TRY(oxp_output(n, 0, x->dtype, x->rank, dims));
     state->planes = n->out[0].count;
     state->count = state->planes ? x->count / state->planes : 0;
     if (state->planes && state->count == 0)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 0 has %zu planes without an element", state->planes);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 0 has %zu planes without an element",
+                             state->planes);
     return OXP_OK;
 }
 
@@ -36,11 +40,13 @@ static oxp_status prepare_lp(oxp_node *n)
     global_state *state = n->state;
     state->p = oxp_attr_int(n, "p", 2);
     if (state->p < 1)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "attribute \"p\" is %lld, expected at least 1", (long long)state->p);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
+                             "attribute \"p\" is %lld, expected at least 1", (long long)state->p);
     return OXP_OK;
 }
 
-static oxp_status run(oxp_node *n, void (*kernel)(const global_state *state, const float *x, float *y))
+static oxp_status run(oxp_node *n,
+                      void (*kernel)(const global_state *state, const float *x, float *y))
 {
     if (!oxp_node_makes(n, 0))
         return OXP_OK;
@@ -83,15 +89,19 @@ static oxp_status forward_lp(oxp_node *n)
     return run(n, lp);
 }
 
-static const char *const examples[] = {"X[2,3,5,4]", "X[1,17,33]", "X[1,2,3,4,5]", "X[2,3]", "X[1,4,6,6]:f64", NULL};
+static const char *const examples[] = {"X[2,3,5,4]", "X[1,17,33]",     "X[1,2,3,4,5]",
+                                       "X[2,3]",     "X[1,4,6,6]:f64", NULL};
 static const char *const lp_examples[] = {"X[2,3,5,4]", "X[1,2,7]; p=1", "X[1,2,3,4]; p=3", NULL};
 
-#define GLOBAL_POOL(type_, since_, prepare_, forward_, examples_)                                                      \
-    {                                                                                                                  \
-        .domain = "", .type = type_, .since = since_, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1,            \
-        .prepare = prepare_, .forward = forward_, .examples = examples_                                                \
+#define GLOBAL_POOL(type_, since_, prepare_, forward_, examples_)                             \
+    {                                                                                         \
+        .domain = "", .type = type_, .since = since_, .min_in = 1, .max_in = 1, .min_out = 1, \
+        .max_out = 1, .prepare = prepare_, .forward = forward_, .examples = examples_         \
     }
 
-const oxp_operator oxp_op_global_average_pool_1 = GLOBAL_POOL("GlobalAveragePool", 1, prepare, forward_average, examples);
-const oxp_operator oxp_op_global_max_pool_1 = GLOBAL_POOL("GlobalMaxPool", 1, prepare, forward_max, examples);
-const oxp_operator oxp_op_global_lp_pool_2 = GLOBAL_POOL("GlobalLpPool", 2, prepare_lp, forward_lp, lp_examples);
+const oxp_operator oxp_op_global_average_pool_1 =
+    GLOBAL_POOL("GlobalAveragePool", 1, prepare, forward_average, examples);
+const oxp_operator oxp_op_global_max_pool_1 =
+    GLOBAL_POOL("GlobalMaxPool", 1, prepare, forward_max, examples);
+const oxp_operator oxp_op_global_lp_pool_2 =
+    GLOBAL_POOL("GlobalLpPool", 2, prepare_lp, forward_lp, lp_examples);

@@ -1,7 +1,8 @@
-/* instance_normalization.c - InstanceNormalization: y = scale[c] * (x - mean) / sqrt(var + epsilon) + bias[c], mean and (population)
- * variance of each plane of x[N, C, ...].
+/* instance_normalization.c - InstanceNormalization: y = scale[c] * (x - mean) / sqrt(var +
+ * epsilon) + bias[c], mean and (population) variance of each plane of x[N, C, ...].
  *
- * https://onnx.ai/onnx/operators/onnx__InstanceNormalization.html. Computes in FLOAT, sums in double. */
+ * https://onnx.ai/onnx/operators/onnx__InstanceNormalization.html. Computes in FLOAT, sums in
+ * double. */
 #include <math.h>
 
 #include "kernels/channels.h"
@@ -20,12 +21,14 @@ static oxp_status prepare(oxp_node *n)
         return OXP_ELIMIT;
     OXP_TRY(oxp_real_types(n, 1u << 1 | 1u << 2));
     if (x->rank < 3)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 0 has rank %d, expected at least 3", x->rank);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 0 has rank %d, expected at least 3",
+                             x->rank);
     for (int i = 1; i < 3; i++)
         if (n->in[i]->rank != 1 || n->in[i]->dims[0] != x->dims[1]) {
             char text[OXP_SHAPE_TEXT_MAX];
-            return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input %d has shape %s, expected [%lld]", i,
-                                 oxp_shape_text(text, n->in[i]->rank, n->in[i]->dims), (long long)x->dims[1]);
+            return oxp_node_fail(
+                n, OXP_EFORMAT, "E-SHAPE", "input %d has shape %s, expected [%lld]", i,
+                oxp_shape_text(text, n->in[i]->rank, n->in[i]->dims), (long long)x->dims[1]);
         }
     state->epsilon = oxp_attr_float(n, "epsilon", 1e-5f);
     state->channels = (size_t)x->dims[1];
@@ -57,13 +60,13 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
-static const char *const examples[] = {"X[2,3,4,5] S[3] B[3]", "X[1,2,17] S[2] B[2]; epsilon=0.01", "X[1,2,2,3,4] S[2] B[2]",
-                                       NULL};
+static const char *const examples[] = {"X[2,3,4,5] S[3] B[3]", "X[1,2,17] S[2] B[2]; epsilon=0.01",
+                                       "X[1,2,2,3,4] S[2] B[2]", NULL};
 
-#define INSTANCE_NORMALIZATION(since_)                                                                                 \
-    {                                                                                                                  \
-        .domain = "", .type = "InstanceNormalization", .since = since_, .min_in = 3, .max_in = 3, .min_out = 1,        \
-        .max_out = 1, .prepare = prepare, .forward = forward, .examples = examples                                     \
+#define INSTANCE_NORMALIZATION(since_)                                                            \
+    {                                                                                             \
+        .domain = "", .type = "InstanceNormalization", .since = since_, .min_in = 3, .max_in = 3, \
+        .min_out = 1, .max_out = 1, .prepare = prepare, .forward = forward, .examples = examples  \
     }
 
 const oxp_operator oxp_op_instance_normalization_6 = INSTANCE_NORMALIZATION(6);

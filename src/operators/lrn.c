@@ -1,6 +1,8 @@
-/* lrn.c - LRN: y = x / (bias + alpha / size * sum of x^2 over the channels c - floor((size-1)/2) .. c + ceil((size-1)/2))^beta.
+/* lrn.c - LRN: y = x / (bias + alpha / size * sum of x^2 over the channels c - floor((size-1)/2)
+ * .. c + ceil((size-1)/2))^beta.
  *
- * https://onnx.ai/onnx/operators/onnx__LRN.html. x[N, C, ...]. Computes in FLOAT, sums in double. */
+ * https://onnx.ai/onnx/operators/onnx__LRN.html. x[N, C, ...]. Computes in FLOAT, sums in
+ * double. */
 #include <math.h>
 
 #include "operators/real.h"
@@ -20,9 +22,11 @@ static oxp_status prepare(oxp_node *n)
     OXP_TRY(oxp_real_types(n, 0));
     int64_t size = oxp_attr_int(n, "size", 0);
     if (size < 1 || size > INT32_MAX)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "attribute \"size\" is %lld, expected at least 1", (long long)size);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
+                             "attribute \"size\" is %lld, expected at least 1", (long long)size);
     if (x->rank < 2)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 0 has rank %d, expected at least 2", x->rank);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 0 has rank %d, expected at least 2",
+                             x->rank);
     state->before = (size_t)(size - 1) / 2;
     state->after = (size_t)(size - 1) - state->before;
     state->alpha = (double)oxp_attr_float(n, "alpha", 0.0001f) / (double)size;
@@ -43,7 +47,8 @@ static float normalised(const lrn_state *state, const float *image, size_t c, si
         double x = (double)image[k * state->inner + i];
         sum += x * x;
     }
-    return (float)((double)image[c * state->inner + i] / pow(state->bias + state->alpha * sum, state->beta));
+    return (float)((double)image[c * state->inner + i] /
+                   pow(state->bias + state->alpha * sum, state->beta));
 }
 
 static oxp_status forward(oxp_node *n)
@@ -64,7 +69,8 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
-static const char *const examples[] = {"X[2,5,3,4]; size=3", "X[1,6,7]; size=4 alpha=0.5 beta=0.5 bias=2.0",
+static const char *const examples[] = {"X[2,5,3,4]; size=3",
+                                       "X[1,6,7]; size=4 alpha=0.5 beta=0.5 bias=2.0",
                                        "X[1,3,2,2]; size=9 alpha=1.0", NULL};
 
 const oxp_operator oxp_op_lrn_1 = {.domain = "",

@@ -1,7 +1,8 @@
-/* matmul.c - MatMul, and com.microsoft FusedMatMul: Y = alpha * op(A) * op(B), batched as numpy.matmul.
+/* matmul.c - MatMul, and com.microsoft FusedMatMul: Y = alpha * op(A) * op(B), batched as
+ * numpy.matmul.
  *
- * https://onnx.ai/onnx/operators/onnx__MatMul.html. FLOAT16 and BFLOAT16 are computed in FLOAT, DOUBLE in double; 32- and
- * 64-bit integers wrap. */
+ * https://onnx.ai/onnx/operators/onnx__MatMul.html. FLOAT16 and BFLOAT16 are computed in FLOAT,
+ * DOUBLE in double; 32- and 64-bit integers wrap. */
 #include "operators/matmul.h"
 
 #include "kernels/integer.h"
@@ -69,7 +70,8 @@ static oxp_status run_other(oxp_node *n, const matmul_state *state)
     for (size_t i = 0; i < state->plan.batches; i++) {
         size_t at_a, at_b;
         oxp_matmul_at(&state->plan, i, &at_a, &at_b);
-        const void *a = (const char *)n->in[0]->data + at_a * bytes, *b = (const char *)n->in[1]->data + at_b * bytes;
+        const void *a = (const char *)n->in[0]->data + at_a * bytes,
+                   *b = (const char *)n->in[1]->data + at_b * bytes;
         void *y = (char *)n->out[0].data + i * s->m * s->n * bytes;
         if (dtype == OXP_DOUBLE)
             oxp_gemm_double(s, (double)state->alpha, a, b, 0, y);
@@ -101,13 +103,14 @@ static bool weight(const oxp_graph_node *def, int input, int rank, int *channel_
     return oxp_matmul_weight(input, rank, false, false, channel_axis);
 }
 
-/* With a moved batch axis a matrix is spread over the tensor, and its channels are not an axis next to its rows. */
+/* With a moved batch axis a matrix is spread over the tensor, and its channels are not an axis
+ * next to its rows. */
 static bool weight_fused(const oxp_graph_node *def, int input, int rank, int *channel_axis)
 {
     if (oxp_graph_node_int(def, input == 0 ? "transBatchA" : "transBatchB", 0))
         return false;
-    return oxp_matmul_weight(input, rank, oxp_graph_node_int(def, "transA", 0) != 0, oxp_graph_node_int(def, "transB", 0) != 0,
-                             channel_axis);
+    return oxp_matmul_weight(input, rank, oxp_graph_node_int(def, "transA", 0) != 0,
+                             oxp_graph_node_int(def, "transB", 0) != 0, channel_axis);
 }
 
 static const char *const examples[] = {"A[3,4] B[4,5]",
@@ -122,17 +125,18 @@ static const char *const examples[] = {"A[3,4] B[4,5]",
                                        "A[3,4]:i32 B[4,2]:i32",
                                        NULL};
 
-static const char *const fused_examples[] = {"A[3,4] B[4,5]; alpha=0.5",
-                                             "A[2,4,3] B[2,5,4]; transA=1 transB=1",
-                                             "A[5,2,4] B[2,4,3]; transBatchA=1",
-                                             "A[4,2,5] B[3,2,4]; transBatchA=1 transA=1 transBatchB=1 transB=1 alpha=2.0",
-                                             NULL};
+static const char *const fused_examples[] = {
+    "A[3,4] B[4,5]; alpha=0.5", "A[2,4,3] B[2,5,4]; transA=1 transB=1",
+    "A[5,2,4] B[2,4,3]; transBatchA=1",
+    "A[4,2,5] B[3,2,4]; transBatchA=1 transA=1 transBatchB=1 transB=1 alpha=2.0", NULL};
 
-#define MATMUL(domain_, type_, prepare_, weight_, examples_)                                                           \
-    {                                                                                                                  \
-        .domain = domain_, .type = type_, .since = 1, .min_in = 2, .max_in = 2, .min_out = 1, .max_out = 1,            \
-        .prepare = prepare_, .forward = forward, .cost = cost, .weight = weight_, .examples = examples_                \
+#define MATMUL(domain_, type_, prepare_, weight_, examples_)                                    \
+    {                                                                                           \
+        .domain = domain_, .type = type_, .since = 1, .min_in = 2, .max_in = 2, .min_out = 1,   \
+        .max_out = 1, .prepare = prepare_, .forward = forward, .cost = cost, .weight = weight_, \
+        .examples = examples_                                                                   \
     }
 
 const oxp_operator oxp_op_matmul_1 = MATMUL("", "MatMul", prepare, weight, examples);
-const oxp_operator oxp_op_fused_matmul_1 = MATMUL("com.microsoft", "FusedMatMul", prepare_fused, weight_fused, fused_examples);
+const oxp_operator oxp_op_fused_matmul_1 =
+    MATMUL("com.microsoft", "FusedMatMul", prepare_fused, weight_fused, fused_examples);

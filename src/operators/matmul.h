@@ -1,5 +1,6 @@
-/* matmul.h - the shape rules of MatMul and its relatives: Y[..., M, N] = A[..., M, K] * B[..., K, N], batch axes broadcast,
- * a vector A counts as [1, K] and a vector B as [K, 1], and that axis is dropped again. */
+/* matmul.h - the shape rules of MatMul and its relatives: Y[..., M, N] = A[..., M, K] * B[..., K,
+ * N], batch axes broadcast, a vector A counts as [1, K] and a vector B as [K, 1], and that axis is
+ * dropped again. */
 #ifndef OXP_OPERATORS_MATMUL_H
 #define OXP_OPERATORS_MATMUL_H
 
@@ -7,8 +8,9 @@
 #include "operators/operator.h"
 
 typedef struct oxp_matmul_options {
-    bool trans_a, trans_b;             /* the last two axes are swapped before multiplying (rank 2 and above) */
-    bool trans_batch_a, trans_batch_b; /* axis 0 is moved behind the batch axes first (rank 3 and above) */
+    bool trans_a, trans_b; /* the last two axes are swapped before multiplying (rank 2 and above) */
+    bool trans_batch_a,
+        trans_batch_b; /* axis 0 is moved behind the batch axes first (rank 3 and above) */
 } oxp_matmul_options;
 
 typedef struct oxp_matmul_plan {
@@ -17,11 +19,14 @@ typedef struct oxp_matmul_plan {
     int rank; /* of Y */
     int64_t dims[OXP_MAX_RANK];
     int batch_rank;
-    size_t batch_dims[OXP_MAX_RANK], a_steps[OXP_MAX_RANK], b_steps[OXP_MAX_RANK]; /* elements; 0 where broadcast */
+    size_t batch_dims[OXP_MAX_RANK], a_steps[OXP_MAX_RANK],
+        b_steps[OXP_MAX_RANK]; /* elements; 0 where broadcast */
 } oxp_matmul_plan;
 
-/* a, b: indices of the inputs. Batches that share one B are joined into more rows where A lies in one piece. */
-oxp_status oxp_matmul_read(oxp_node *n, int a, int b, oxp_matmul_options options, oxp_matmul_plan *plan);
+/* a, b: indices of the inputs. Batches that share one B are joined into more rows where A lies in
+ * one piece. */
+oxp_status oxp_matmul_read(oxp_node *n, int a, int b, oxp_matmul_options options,
+                           oxp_matmul_plan *plan);
 
 /* Where batch i begins in A and B, in elements; in Y it is i * m * n. */
 void oxp_matmul_at(const oxp_matmul_plan *plan, size_t i, size_t *a, size_t *b);

@@ -1,10 +1,14 @@
-/* matmul_integer.c - MatMulInteger, QLinearMatMul, and com.microsoft MatMulIntegerToFloat, DynamicQuantizeMatMul and QGemm.
+/* matmul_integer.c - MatMulInteger, QLinearMatMul, and com.microsoft MatMulIntegerToFloat,
+ * DynamicQuantizeMatMul and QGemm.
  *
- * S[m, n] = sum over k of (a - za[m]) (b - zb[n]), exact in 32 bits that wrap; then, with the scales,
+ * S[m, n] = sum over k of (a - za[m]) (b - zb[n]), exact in 32 bits that wrap; then, with the
+ * scales,
  *   MatMulInteger          S
  *   QLinearMatMul, QGemm   saturate(round(S * sa * sb[n] / sy) + zy)
- *   the others             S * sa * sb[n] + bias[n]; DynamicQuantizeMatMul first quantises A as DynamicQuantizeLinear does.
- * Scales and zero points are per tensor, or per row of A and per column of B (not per batch entry). */
+ *   the others             S * sa * sb[n] + bias[n]; DynamicQuantizeMatMul first quantises A as
+ *                          DynamicQuantizeLinear does.
+ * Scales and zero points are per tensor, or per row of A and per column of B (not per batch
+ * entry). */
 #include "kernels/integer.h"
 
 #include "kernels/requantise.h"
@@ -37,7 +41,8 @@ static oxp_status want_zeros(oxp_node *n, int i, int codes, size_t count)
     if (n->in[i]->count == 1 || n->in[i]->count == count)
         return OXP_OK;
     char text[OXP_SHAPE_TEXT_MAX];
-    return oxp_node_fail(n, OXP_EUNSUPPORTED, "E-SHAPE", "input %d has shape %s, supported are one element or %zu", i,
+    return oxp_node_fail(n, OXP_EUNSUPPORTED, "E-SHAPE",
+                         "input %d has shape %s, supported are one element or %zu", i,
                          oxp_shape_text(text, n->in[i]->rank, n->in[i]->dims), count);
 }
 
@@ -61,7 +66,8 @@ static oxp_status check_quantisation(oxp_node *n, const product_state *state)
     return OXP_OK;
 }
 
-static oxp_status read_product(oxp_node *n, const layout *at, oxp_matmul_options options, product_state **out)
+static oxp_status read_product(oxp_node *n, const layout *at, oxp_matmul_options options,
+                               product_state **out)
 {
     product_state *state = oxp_node_state(n, sizeof *state);
     if (!state)
@@ -110,7 +116,8 @@ static oxp_status check_bias(oxp_node *n, const product_state *state, oxp_dtype 
         return OXP_OK;
     char text[OXP_SHAPE_TEXT_MAX];
     return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input %d has shape %s, expected [%zu]", i,
-                         oxp_shape_text(text, n->in[i]->rank, n->in[i]->dims), state->plan.product.n);
+                         oxp_shape_text(text, n->in[i]->rank, n->in[i]->dims),
+                         state->plan.product.n);
 }
 
 static oxp_status prepare_integer_to_float(oxp_node *n)
@@ -134,10 +141,12 @@ static oxp_status prepare_dynamic(oxp_node *n)
 static oxp_status prepare_qgemm(oxp_node *n)
 {
     product_state *state;
-    oxp_matmul_options options = {.trans_a = oxp_attr_int(n, "transA", 0) != 0, .trans_b = oxp_attr_int(n, "transB", 0) != 0};
+    oxp_matmul_options options = {.trans_a = oxp_attr_int(n, "transA", 0) != 0,
+                                  .trans_b = oxp_attr_int(n, "transB", 0) != 0};
     OXP_TRY(oxp_codes_want(n, 0));
     if (n->in[0]->rank != 2 || n->in[3]->rank != 2)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "inputs 0 and 3 have ranks %d and %d, expected 2", n->in[0]->rank,
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE",
+                             "inputs 0 and 3 have ranks %d and %d, expected 2", n->in[0]->rank,
                              n->in[3]->rank);
     OXP_TRY(read_product(n, &qgemm, options, &state));
     state->alpha = oxp_attr_float(n, "alpha", 1);
@@ -145,14 +154,18 @@ static oxp_status prepare_qgemm(oxp_node *n)
         const oxp_gemm_shape *s = &state->plan.product;
         const oxp_tensor *c = n->in[6];
         OXP_TRY(oxp_node_want(n, 6, OXP_INT32));
-        size_t columns = c->rank > 0 ? (size_t)c->dims[c->rank - 1] : 1, rows = c->rank > 1 ? (size_t)c->dims[0] : 1;
+        size_t columns = c->rank > 0 ? (size_t)c->dims[c->rank - 1] : 1,
+               rows = c->rank > 1 ? (size_t)c->dims[0] : 1;
         if (c->rank > 2 || (columns != 1 && columns != s->n) || (rows != 1 && rows != s->m))
-            return oxp_node_fail(n, OXP_EFORMAT, "E-BROADCAST", "input 6 does not broadcast to [%zu,%zu]", s->m, s->n);
+            return oxp_node_fail(n, OXP_EFORMAT, "E-BROADCAST",
+                                 "input 6 does not broadcast to [%zu,%zu]", s->m, s->n);
     }
     if (!oxp_node_has(n, 7))
         return declare(n, state, OXP_FLOAT);
     if (!oxp_node_has(n, 8))
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ARITY", "input 7 (the output's scale) is given without input 8 (its zero point)");
+        return oxp_node_fail(
+            n, OXP_EFORMAT, "E-ARITY",
+            "input 7 (the output's scale) is given without input 8 (its zero point)");
     OXP_TRY(oxp_codes_want(n, 8));
     OXP_TRY(oxp_quantized_want(n, 7, 8, n->in[8]->dtype, 1));
     return declare(n, state, n->in[8]->dtype);
@@ -197,7 +210,7 @@ static oxp_status read_row_zeros(product_run *r)
     if (!zeros)
         return OXP_ELIMIT;
     for (size_t k = 0; k < m; k++)
-        zeros[k] = dynamic                 ? zero
+        zeros[k] = dynamic                   ? zero
                    : r->n->in[i]->count == 1 ? oxp_quantized_zero(r->n, i)
                                              : (int32_t)oxp_tensor_int(r->n->in[i], k % rows);
     r->a.zero_points = zeros;
@@ -243,11 +256,14 @@ static oxp_status forward_matmul_integer(oxp_node *n)
 }
 
 /* Factors of row `row`: sa[row] * sb[column] * alpha (/ sy). */
-static void row_factors(const product_run *r, size_t row, float a_scale_given, const float *b_scales, float y_scale, float *out)
+static void row_factors(const product_run *r, size_t row, float a_scale_given,
+                        const float *b_scales, float y_scale, float *out)
 {
     const oxp_node *n = r->n;
     int i = r->state->at.a_scale;
-    float a_scale = i < 0 ? a_scale_given : (float)oxp_tensor_real(n->in[i], n->in[i]->count == 1 ? 0 : row % rows_of(n, r->state));
+    float a_scale = i < 0 ? a_scale_given
+                          : (float)oxp_tensor_real(
+                                n->in[i], n->in[i]->count == 1 ? 0 : row % rows_of(n, r->state));
     for (size_t j = 0; j < r->state->plan.product.n; j++)
         out[j] = a_scale * r->state->alpha * b_scales[j] / y_scale;
 }
@@ -256,7 +272,8 @@ static void row_factors(const product_run *r, size_t row, float a_scale_given, c
 static void add_integer_bias(const product_run *r, size_t row, int32_t *sums)
 {
     const oxp_tensor *c = r->n->in[r->state->at.bias];
-    size_t columns = c->rank > 0 ? (size_t)c->dims[c->rank - 1] : 1, rows = c->rank > 1 ? (size_t)c->dims[0] : 1;
+    size_t columns = c->rank > 0 ? (size_t)c->dims[c->rank - 1] : 1,
+           rows = c->rank > 1 ? (size_t)c->dims[0] : 1;
     const int32_t *values = (const int32_t *)c->data + (rows == 1 ? 0 : row * columns);
     for (size_t j = 0; j < r->state->plan.product.n; j++)
         sums[j] = (int32_t)((uint32_t)sums[j] + (uint32_t)values[columns == 1 ? 0 : j]);
@@ -269,15 +286,17 @@ static void finish_row(const product_run *r, size_t batch, size_t row, const flo
     oxp_node *n = r->n;
     size_t at = (batch * s->m + row) * s->n;
     int32_t *sums = r->sums + row * s->n;
-    bool biased = oxp_node_has(n, r->state->at.bias), integer_bias = biased && n->in[r->state->at.bias]->dtype == OXP_INT32;
+    bool biased = oxp_node_has(n, r->state->at.bias),
+         integer_bias = biased && n->in[r->state->at.bias]->dtype == OXP_INT32;
     const float *bias = biased && !integer_bias ? n->in[r->state->at.bias]->data : NULL;
     if (integer_bias)
         add_integer_bias(r, row, sums);
     if (n->out[0].dtype == OXP_FLOAT)
-        oxp_scale_sums((float *)n->out[0].data + at, sums, s->n, (oxp_factors){factors, true}, bias);
+        oxp_scale_sums((float *)n->out[0].data + at, sums, s->n, (oxp_factors){factors, true},
+                       bias);
     else
-        oxp_requantise((uint8_t *)n->out[0].data + at, oxp_is_signed(n->out[0].dtype), sums, s->n, (oxp_factors){factors, true},
-                       oxp_quantized_zero(n, r->state->at.y_zero));
+        oxp_requantise((uint8_t *)n->out[0].data + at, oxp_is_signed(n->out[0].dtype), sums, s->n,
+                       (oxp_factors){factors, true}, oxp_quantized_zero(n, r->state->at.y_zero));
 }
 
 static oxp_status check_scales(oxp_node *n, const layout *at)
@@ -302,7 +321,8 @@ static oxp_status forward_scaled(oxp_node *n)
     float *factors = oxp_node_scratch(n, s->n, sizeof *factors);
     if (!b_scales || !factors)
         return OXP_ELIMIT;
-    float y_scale = oxp_node_has(n, state->at.y_scale) ? oxp_quantized_scale(n, state->at.y_scale) : 1;
+    float y_scale =
+        oxp_node_has(n, state->at.y_scale) ? oxp_quantized_scale(n, state->at.y_scale) : 1;
     for (size_t i = 0; i < state->plan.batches; i++) {
         OXP_TRY(multiply(&r, i, r.sums));
         for (size_t row = 0; row < s->m; row++) {
@@ -321,37 +341,50 @@ static void cost(const oxp_node *n, oxp_cost *cost)
 
 /* ---- rows ---- */
 
-static const char *const matmul_integer_examples[] = {"A[3,4]:u8={1,2,3,4,5,6,7,8,9,10,11,250} B[4,2]:i8={-4,3,2,1,0,-1,-2,127}",
-                                                      "A[2,3,4]:u8 B[4,5]:u8 Z[]:u8={2} Y[]:u8={1}",
-                                                      "A[3,4]:i8 B[4,2]:i8 Z[3]:i8={1,0,-2} Y[2]:i8={1,-1}",
-                                                      "A[4]:u8 B[4,5]:i8", NULL};
+static const char *const matmul_integer_examples[] = {
+    "A[3,4]:u8={1,2,3,4,5,6,7,8,9,10,11,250} B[4,2]:i8={-4,3,2,1,0,-1,-2,127}",
+    "A[2,3,4]:u8 B[4,5]:u8 Z[]:u8={2} Y[]:u8={1}",
+    "A[3,4]:i8 B[4,2]:i8 Z[3]:i8={1,0,-2} Y[2]:i8={1,-1}", "A[4]:u8 B[4,5]:i8", NULL};
 
-static const char *const qlinear_examples[] = {"A[2,4]:u8={208,236,0,238,3,214,255,29} S[]={0.0066} Z[]:u8={113} B[4,3]:u8 T[]={0.00705} Y[]:u8={114} U[]={0.0107} V[]:u8={118}",
-                                               "A[2,3,4]:u8 S[]={0.5} Z[]:u8={1} B[4,3]:i8 T[3]={0.5,0.25,1.0} Y[3]:i8={0,1,2} U[]={0.75} V[]:u8={3}",
-                                               "A[3,4]:i8 S[]={0.5} Z[]:i8={1} B[4,3]:i8 T[]={0.25} Y[]:i8={0} U[]={0.75} V[]:i8={-3}", NULL};
+static const char *const qlinear_examples[] = {
+    "A[2,4]:u8={208,236,0,238,3,214,255,29} S[]={0.0066} Z[]:u8={113} B[4,3]:u8 T[]={0.00705} "
+    "Y[]:u8={114} U[]={0.0107} V[]:u8={118}",
+    "A[2,3,4]:u8 S[]={0.5} Z[]:u8={1} B[4,3]:i8 T[3]={0.5,0.25,1.0} Y[3]:i8={0,1,2} U[]={0.75} "
+    "V[]:u8={3}",
+    "A[3,4]:i8 S[]={0.5} Z[]:i8={1} B[4,3]:i8 T[]={0.25} Y[]:i8={0} U[]={0.75} V[]:i8={-3}", NULL};
 
-static const char *const to_float_examples[] = {"A[3,4]:u8 B[4,5]:i8 S[]={0.5} T[]={0.25} Z[]:u8={2} Y[]:i8={1} C[5]",
-                                                "A[2,3,4]:i8 B[4,2]:i8 S[]={0.5} T[2]={0.25,0.5}", NULL};
+static const char *const to_float_examples[] = {
+    "A[3,4]:u8 B[4,5]:i8 S[]={0.5} T[]={0.25} Z[]:u8={2} Y[]:i8={1} C[5]",
+    "A[2,3,4]:i8 B[4,2]:i8 S[]={0.5} T[2]={0.25,0.5}", NULL};
 
 static const char *const dynamic_examples[] = {"A[3,4] B[4,5]:i8 S[]={0.25} Z[]:i8={1} C[5]",
-                                               "A[2,3,4] B[4,2]:u8 S[2]={0.25,0.5} Z[2]:u8={1,2}", NULL};
+                                               "A[2,3,4] B[4,2]:u8 S[2]={0.25,0.5} Z[2]:u8={1,2}",
+                                               NULL};
 
-static const char *const qgemm_examples[] = {"A[3,4]:u8 S[]={0.5} Z[]:u8={1} B[4,5]:i8 T[5]={0.25,0.5,1.0,0.125,0.5} Y[5]:i8={0,0,0,0,0} C[5]:i32 U[]={0.75} V[]:u8={3}",
-                                             "A[4,3]:u8 S[]={0.5} Z[]:u8={1} B[5,4]:u8 T[]={0.25} Y[]:u8={1} _ U[]={0.5} V[]:u8={9}; transA=1 transB=1 alpha=0.5",
-                                             "A[3,4]:i8 S[]={0.5} Z[]:i8={1} B[4,5]:i8 T[]={0.25} Y[]:i8={0} C[3,5]:i32", NULL};
+static const char *const qgemm_examples[] = {
+    "A[3,4]:u8 S[]={0.5} Z[]:u8={1} B[4,5]:i8 T[5]={0.25,0.5,1.0,0.125,0.5} Y[5]:i8={0,0,0,0,0} "
+    "C[5]:i32 U[]={0.75} V[]:u8={3}",
+    "A[4,3]:u8 S[]={0.5} Z[]:u8={1} B[5,4]:u8 T[]={0.25} Y[]:u8={1} _ U[]={0.5} V[]:u8={9}; "
+    "transA=1 transB=1 alpha=0.5",
+    "A[3,4]:i8 S[]={0.5} Z[]:i8={1} B[4,5]:i8 T[]={0.25} Y[]:i8={0} C[3,5]:i32", NULL};
 
-#define PRODUCT(domain_, type_, since_, min_in_, max_in_, prepare_, forward_, examples_)                               \
-    {                                                                                                                  \
-        .domain = domain_, .type = type_, .since = since_, .min_in = min_in_, .max_in = max_in_, .min_out = 1,         \
-        .max_out = 1, .prepare = prepare_, .forward = forward_, .cost = cost, .examples = examples_                    \
+#define PRODUCT(domain_, type_, since_, min_in_, max_in_, prepare_, forward_, examples_)         \
+    {                                                                                            \
+        .domain = domain_, .type = type_, .since = since_, .min_in = min_in_, .max_in = max_in_, \
+        .min_out = 1, .max_out = 1, .prepare = prepare_, .forward = forward_, .cost = cost,      \
+        .examples = examples_                                                                    \
     }
 
 const oxp_operator oxp_op_matmul_integer_10 =
-    PRODUCT("", "MatMulInteger", 10, 2, 4, prepare_matmul_integer, forward_matmul_integer, matmul_integer_examples);
-const oxp_operator oxp_op_qlinear_matmul_10 =
-    PRODUCT("", "QLinearMatMul", 10, 8, 8, prepare_qlinear_matmul, forward_scaled, qlinear_examples);
+    PRODUCT("", "MatMulInteger", 10, 2, 4, prepare_matmul_integer, forward_matmul_integer,
+            matmul_integer_examples);
+const oxp_operator oxp_op_qlinear_matmul_10 = PRODUCT(
+    "", "QLinearMatMul", 10, 8, 8, prepare_qlinear_matmul, forward_scaled, qlinear_examples);
 const oxp_operator oxp_op_matmul_integer_to_float_1 =
-    PRODUCT("com.microsoft", "MatMulIntegerToFloat", 1, 4, 7, prepare_integer_to_float, forward_scaled, to_float_examples);
+    PRODUCT("com.microsoft", "MatMulIntegerToFloat", 1, 4, 7, prepare_integer_to_float,
+            forward_scaled, to_float_examples);
 const oxp_operator oxp_op_dynamic_quantize_matmul_1 =
-    PRODUCT("com.microsoft", "DynamicQuantizeMatMul", 1, 3, 5, prepare_dynamic, forward_scaled, dynamic_examples);
-const oxp_operator oxp_op_qgemm_1 = PRODUCT("com.microsoft", "QGemm", 1, 6, 9, prepare_qgemm, forward_scaled, qgemm_examples);
+    PRODUCT("com.microsoft", "DynamicQuantizeMatMul", 1, 3, 5, prepare_dynamic, forward_scaled,
+            dynamic_examples);
+const oxp_operator oxp_op_qgemm_1 =
+    PRODUCT("com.microsoft", "QGemm", 1, 6, 9, prepare_qgemm, forward_scaled, qgemm_examples);

@@ -1,9 +1,12 @@
-/* matmul_nbits.c - com.microsoft MatMulNBits: Y[..., N] = A[..., K] * dequantise(B)^T + bias[N], B in blocks of 2, 4 or 8 bits.
+/* matmul_nbits.c - com.microsoft MatMulNBits: Y[..., N] = A[..., K] * dequantise(B)^T + bias[N], B
+ * in blocks of 2, 4 or 8 bits.
  *
- * B uint8 [N, blocks, block_size * bits / 8], the first code of a byte in its low bits; w[n, k] = (code - zero) * scale[n, block
- * of k]. zero_points: packed the same way, rows padded to a byte, or of A's type [N, blocks]; 2^(bits-1) when omitted.
- * accuracy_level 4 means that A is rounded to 8-bit integers per block, largest size / 127 a step, and that is done here too.
- * B is dequantised a few rows at a time in every run, so that it never takes more memory than it does in the file. */
+ * B uint8 [N, blocks, block_size * bits / 8], the first code of a byte in its low bits; w[n, k] =
+ * (code - zero) * scale[n, block of k]. zero_points: packed the same way, rows padded to a byte,
+ * or of A's type [N, blocks]; 2^(bits-1) when omitted. accuracy_level 4 means that A is rounded to
+ * 8-bit integers per block, largest size / 127 a step, and that is done here too. B is dequantised
+ * a few rows at a time in every run, so that it never takes more memory than it does in the
+ * file. */
 #include <math.h>
 
 #include "kernels/gemm.h"
@@ -21,16 +24,22 @@ typedef struct nbits_state {
 
 static oxp_status read_attributes(oxp_node *n, nbits_state *s)
 {
-    int64_t k = oxp_attr_int(n, "K", 0), columns = oxp_attr_int(n, "N", 0), bits = oxp_attr_int(n, "bits", 4);
-    int64_t block_size = oxp_attr_int(n, "block_size", 0), level = oxp_attr_int(n, "accuracy_level", 0);
+    int64_t k = oxp_attr_int(n, "K", 0), columns = oxp_attr_int(n, "N", 0),
+            bits = oxp_attr_int(n, "bits", 4);
+    int64_t block_size = oxp_attr_int(n, "block_size", 0),
+            level = oxp_attr_int(n, "accuracy_level", 0);
     if (k < 1 || columns < 1 || k > INT32_MAX || columns > INT32_MAX)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "attributes \"K\" and \"N\" are %lld and %lld, expected at least 1",
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
+                             "attributes \"K\" and \"N\" are %lld and %lld, expected at least 1",
                              (long long)k, (long long)columns);
     if (bits != 2 && bits != 4 && bits != 8)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "attribute \"bits\" is %lld, expected 2, 4 or 8", (long long)bits);
-    if (block_size < 16 || block_size > INT32_MAX || (block_size & (block_size - 1)) != 0)
         return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
-                             "attribute \"block_size\" is %lld, expected a power of two of at least 16", (long long)block_size);
+                             "attribute \"bits\" is %lld, expected 2, 4 or 8", (long long)bits);
+    if (block_size < 16 || block_size > INT32_MAX || (block_size & (block_size - 1)) != 0)
+        return oxp_node_fail(
+            n, OXP_EFORMAT, "E-ATTR-VALUE",
+            "attribute \"block_size\" is %lld, expected a power of two of at least 16",
+            (long long)block_size);
     *s = (nbits_state){.n = (size_t)columns,
                        .k = (size_t)k,
                        .block_size = (size_t)block_size,
@@ -45,8 +54,8 @@ static oxp_status want_count(oxp_node *n, int i, size_t count)
     if (!oxp_node_has(n, i) || n->in[i]->count == count)
         return OXP_OK;
     char text[OXP_SHAPE_TEXT_MAX];
-    return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input %d has shape %s, expected %zu elements", i,
-                         oxp_shape_text(text, n->in[i]->rank, n->in[i]->dims), count);
+    return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input %d has shape %s, expected %zu elements",
+                         i, oxp_shape_text(text, n->in[i]->rank, n->in[i]->dims), count);
 }
 
 static size_t row_bytes(const nbits_state *s)
@@ -63,7 +72,8 @@ static oxp_status check_inputs(oxp_node *n, const nbits_state *s)
 {
     const oxp_tensor *a = n->in[A];
     if (a->rank < 1 || a->dims[a->rank - 1] != (int64_t)s->k)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 0 has rank %d and %lld columns, expected %zu", a->rank,
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE",
+                             "input 0 has rank %d and %lld columns, expected %zu", a->rank,
                              a->rank < 1 ? 0LL : (long long)a->dims[a->rank - 1], s->k);
     OXP_TRY(oxp_node_want(n, B, OXP_UINT8));
     OXP_TRY(want_count(n, B, s->n * row_bytes(s)));
@@ -119,7 +129,8 @@ static float zero_at(const weights *w, size_t row, size_t block)
     return (float)(1u << (w->s->bits - 1));
 }
 
-/* out[k] of one row. The codes lie in order along k; the block that a column's scale is taken from may be named. */
+/* out[k] of one row. The codes lie in order along k; the block that a column's scale is taken from
+ * may be named. */
 static void dequantise_row(const weights *w, size_t row, float *out)
 {
     const nbits_state *s = w->s;
@@ -166,7 +177,8 @@ static oxp_status read_weights(oxp_node *n, weights *w)
     w->groups = n->in[GROUPS]->data;
     for (size_t k = 0; k < s->k; k++)
         if (w->groups[k] < 0 || (size_t)w->groups[k] >= s->blocks)
-            return oxp_node_fail(n, OXP_EFORMAT, "E-INDEX", "input %d holds block %d at %zu, there are %zu", GROUPS,
+            return oxp_node_fail(n, OXP_EFORMAT, "E-INDEX",
+                                 "input %d holds block %d at %zu, there are %zu", GROUPS,
                                  (int)w->groups[k], k, s->blocks);
     return OXP_OK;
 }
@@ -218,11 +230,13 @@ static void cost(const oxp_node *n, oxp_cost *cost)
     oxp_cost_of(n, (double)s->m * (double)s->n * (double)s->k, cost);
 }
 
-static const char *const examples[] = {"A[2,32] B[3,2,8]:u8 S[3,2]; K=32 N=3 bits=4 block_size=16",
-                                       "A[2,3,20] B[3,2,4]:u8 S[6] Z[3,1]:u8={1,2,3} _ C[3]; K=20 N=3 bits=2 block_size=16",
-                                       "A[1,33] B[2,2,32]:u8 S[2,2] Z[2,2]:u8={128,127,3,255}; K=33 N=2 bits=8 block_size=32",
-                                       "A[2,32] B[3,1,16]:u8 S[3,1] Z[3,1]={7.5,8.0,0.25}; K=32 N=3 bits=4 block_size=32",
-                                       "A[2,32] B[3,2,8]:u8 S[3,2]; K=32 N=3 bits=4 block_size=16 accuracy_level=4", NULL};
+static const char *const examples[] = {
+    "A[2,32] B[3,2,8]:u8 S[3,2]; K=32 N=3 bits=4 block_size=16",
+    "A[2,3,20] B[3,2,4]:u8 S[6] Z[3,1]:u8={1,2,3} _ C[3]; K=20 N=3 bits=2 block_size=16",
+    "A[1,33] B[2,2,32]:u8 S[2,2] Z[2,2]:u8={128,127,3,255}; K=33 N=2 bits=8 block_size=32",
+    "A[2,32] B[3,1,16]:u8 S[3,1] Z[3,1]={7.5,8.0,0.25}; K=32 N=3 bits=4 block_size=32",
+    "A[2,32] B[3,2,8]:u8 S[3,2]; K=32 N=3 bits=4 block_size=16 accuracy_level=4",
+    NULL};
 
 const oxp_operator oxp_op_matmul_nbits_1 = {.domain = "com.microsoft",
                                             .type = "MatMulNBits",

@@ -33,7 +33,8 @@ static operand read_operand(const oxp_tensor *t, bool vector_is_row, bool trans_
     return o;
 }
 
-/* The size of batch axis i of `rank`, counted from the front of the longer shape; 1 where the operand has none. */
+/* The size of batch axis i of `rank`, counted from the front of the longer shape; 1 where the
+ * operand has none. */
 static size_t batch_dim(const operand *o, int i, int rank, size_t *step)
 {
     int own = i - (rank - o->batch_rank);
@@ -47,9 +48,11 @@ static oxp_status join_batches(oxp_node *n, const operand *a, const operand *b, 
     p->batch_rank = a->batch_rank > b->batch_rank ? a->batch_rank : b->batch_rank;
     p->batches = 1;
     for (int i = 0; i < p->batch_rank; i++) {
-        size_t da = batch_dim(a, i, p->batch_rank, &p->a_steps[i]), db = batch_dim(b, i, p->batch_rank, &p->b_steps[i]);
+        size_t da = batch_dim(a, i, p->batch_rank, &p->a_steps[i]),
+               db = batch_dim(b, i, p->batch_rank, &p->b_steps[i]);
         if (da != db && da != 1 && db != 1)
-            return oxp_node_fail(n, OXP_EFORMAT, "E-BROADCAST", "batch axis %d has sizes %zu and %zu, which do not broadcast", i,
+            return oxp_node_fail(n, OXP_EFORMAT, "E-BROADCAST",
+                                 "batch axis %d has sizes %zu and %zu, which do not broadcast", i,
                                  da, db);
         p->batch_dims[i] = da == 1 ? db : da;
         p->batches *= p->batch_dims[i];
@@ -77,11 +80,15 @@ static oxp_status check_ranks(oxp_node *n, int a, int b, oxp_matmul_options *opt
 {
     int ranks[2] = {n->in[a]->rank, n->in[b]->rank};
     if (ranks[0] < 1 || ranks[1] < 1)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "a scalar cannot be multiplied: ranks are %d and %d, expected at least 1",
-                             ranks[0], ranks[1]);
+        return oxp_node_fail(
+            n, OXP_EFORMAT, "E-SHAPE",
+            "a scalar cannot be multiplied: ranks are %d and %d, expected at least 1", ranks[0],
+            ranks[1]);
     if ((options->trans_batch_a && ranks[0] < 3) || (options->trans_batch_b && ranks[1] < 3))
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "ranks are %d and %d, an operand with moved batch axes needs at least 3",
-                             ranks[0], ranks[1]);
+        return oxp_node_fail(
+            n, OXP_EFORMAT, "E-SHAPE",
+            "ranks are %d and %d, an operand with moved batch axes needs at least 3", ranks[0],
+            ranks[1]);
     options->trans_a = options->trans_a && ranks[0] > 1;
     options->trans_b = options->trans_b && ranks[1] > 1;
     return OXP_OK;
@@ -98,16 +105,20 @@ static void put_dims(oxp_matmul_plan *p, bool vector_a, bool vector_b)
         p->dims[p->rank++] = (int64_t)p->product.n;
 }
 
-oxp_status oxp_matmul_read(oxp_node *n, int a, int b, oxp_matmul_options options, oxp_matmul_plan *plan)
+oxp_status oxp_matmul_read(oxp_node *n, int a, int b, oxp_matmul_options options,
+                           oxp_matmul_plan *plan)
 {
     OXP_TRY(check_ranks(n, a, b, &options));
-    operand oa = read_operand(n->in[a], true, options.trans_batch_a), ob = read_operand(n->in[b], false, options.trans_batch_b);
-    size_t a_depth = options.trans_a ? oa.rows : oa.columns, b_depth = options.trans_b ? ob.columns : ob.rows;
+    operand oa = read_operand(n->in[a], true, options.trans_batch_a),
+            ob = read_operand(n->in[b], false, options.trans_batch_b);
+    size_t a_depth = options.trans_a ? oa.rows : oa.columns,
+           b_depth = options.trans_b ? ob.columns : ob.rows;
     if (a_depth != b_depth) {
         char sa[OXP_SHAPE_TEXT_MAX], sb[OXP_SHAPE_TEXT_MAX];
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "shapes %s and %s cannot be multiplied: %zu columns and %zu rows",
-                             oxp_shape_text(sa, n->in[a]->rank, n->in[a]->dims), oxp_shape_text(sb, n->in[b]->rank, n->in[b]->dims),
-                             a_depth, b_depth);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE",
+                             "shapes %s and %s cannot be multiplied: %zu columns and %zu rows",
+                             oxp_shape_text(sa, n->in[a]->rank, n->in[a]->dims),
+                             oxp_shape_text(sb, n->in[b]->rank, n->in[b]->dims), a_depth, b_depth);
     }
     *plan = (oxp_matmul_plan){.product = {.trans_a = options.trans_a,
                                           .trans_b = options.trans_b,

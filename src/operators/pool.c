@@ -1,7 +1,8 @@
 /* pool.c - MaxPool, AveragePool and LpPool over one to three spatial axes of x[N, C, in].
  *
- * https://onnx.ai/onnx/operators/onnx__MaxPool.html, AveragePool, LpPool. MaxPool keeps 8-bit integers as they are; all else
- * computes in FLOAT. Attributes that a version does not have yet are unknown to it. */
+ * https://onnx.ai/onnx/operators/onnx__MaxPool.html, AveragePool, LpPool. MaxPool keeps 8-bit
+ * integers as they are; all else computes in FLOAT. Attributes that a version does not have yet
+ * are unknown to it. */
 #include "kernels/pool.h"
 
 #include "operators/real.h"
@@ -20,8 +21,10 @@ static oxp_status check_pads(oxp_node *n, const oxp_window *w, int spatial)
     for (int i = 3 - spatial; i < 3; i++)
         if (w->begin[i] >= w->kernel[i] + (w->kernel[i] - 1) * (w->dilation[i] - 1) ||
             w->end[i] >= w->kernel[i] + (w->kernel[i] - 1) * (w->dilation[i] - 1))
-            return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "pads %zu and %zu on spatial axis %d reach the extent of the kernel",
-                                 w->begin[i], w->end[i], i - (3 - spatial));
+            return oxp_node_fail(
+                n, OXP_EFORMAT, "E-ATTR-VALUE",
+                "pads %zu and %zu on spatial axis %d reach the extent of the kernel", w->begin[i],
+                w->end[i], i - (3 - spatial));
     return OXP_OK;
 }
 
@@ -57,12 +60,14 @@ static oxp_status prepare_max(oxp_node *n)
     pool_state *state;
     if (!(since >= 12 && (dtype == OXP_UINT8 || dtype == OXP_INT8)))
         OXP_TRY(oxp_real_types(n, 0));
-    OXP_TRY(prepare_window(n, (oxp_window_options){.dilations = since >= 10, .ceil_mode = since >= 10}, &state));
+    OXP_TRY(prepare_window(
+        n, (oxp_window_options){.dilations = since >= 10, .ceil_mode = since >= 10}, &state));
     state->column_major = since >= 8 && oxp_attr_int(n, "storage_order", 0) != 0;
     if (n->out_count < 2)
         return OXP_OK;
     if (!oxp_dtype_is_float(dtype))
-        return oxp_node_fail(n, OXP_EUNSUPPORTED, "E-OP-DTYPE", "Indices of an input of type %s are not supported",
+        return oxp_node_fail(n, OXP_EUNSUPPORTED, "E-OP-DTYPE",
+                             "Indices of an input of type %s are not supported",
                              oxp_dtype_name(dtype));
     return oxp_output(n, 1, OXP_INT64, n->out[0].rank, n->out[0].dims);
 }
@@ -104,7 +109,8 @@ static oxp_status prepare_average(oxp_node *n)
     int since = n->op->since;
     pool_state *state;
     OXP_TRY(oxp_real_types(n, 0));
-    OXP_TRY(prepare_window(n, (oxp_window_options){.dilations = since >= 19, .ceil_mode = since >= 10}, &state));
+    OXP_TRY(prepare_window(
+        n, (oxp_window_options){.dilations = since >= 19, .ceil_mode = since >= 10}, &state));
     state->count_padding = since >= 7 && oxp_attr_int(n, "count_include_pad", 0) != 0;
     return OXP_OK;
 }
@@ -128,10 +134,12 @@ static oxp_status prepare_lp(oxp_node *n)
     int since = n->op->since;
     pool_state *state;
     OXP_TRY(oxp_real_types(n, 0));
-    OXP_TRY(prepare_window(n, (oxp_window_options){.dilations = since >= 18, .ceil_mode = since >= 18}, &state));
+    OXP_TRY(prepare_window(
+        n, (oxp_window_options){.dilations = since >= 18, .ceil_mode = since >= 18}, &state));
     state->p = oxp_attr_int(n, "p", 2);
     if (state->p < 1)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "attribute \"p\" is %lld, expected at least 1", (long long)state->p);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
+                             "attribute \"p\" is %lld, expected at least 1", (long long)state->p);
     return OXP_OK;
 }
 
@@ -151,56 +159,73 @@ static oxp_status forward_lp(oxp_node *n)
 
 /* ---- rows ---- */
 
-static const char *const max_examples[] = {"X[1,2,5,6]; kernel_shape=2,3",
-                                           "X[2,3,7,7]; kernel_shape=3,3 strides=2,2 pads=1,1,1,1",
-                                           "X[1,1,1,9]; kernel_shape=1,4 strides=1,3 auto_pad='SAME_UPPER'",
-                                           "X[1,1,9,2]; kernel_shape=4,1 strides=3,1 auto_pad='SAME_LOWER'",
-                                           "X[1,2,4,5,4]; kernel_shape=2,2,2 strides=2,1,2 auto_pad='VALID'",
-                                           "X[1,2,5,5]:f16; kernel_shape=2,2",
-                                           NULL};
+static const char *const max_examples[] = {
+    "X[1,2,5,6]; kernel_shape=2,3",
+    "X[2,3,7,7]; kernel_shape=3,3 strides=2,2 pads=1,1,1,1",
+    "X[1,1,1,9]; kernel_shape=1,4 strides=1,3 auto_pad='SAME_UPPER'",
+    "X[1,1,9,2]; kernel_shape=4,1 strides=3,1 auto_pad='SAME_LOWER'",
+    "X[1,2,4,5,4]; kernel_shape=2,2,2 strides=2,1,2 auto_pad='VALID'",
+    "X[1,2,5,5]:f16; kernel_shape=2,2",
+    NULL};
 
-static const char *const max_examples_10[] = {"X[1,2,8,9]; kernel_shape=3,2 dilations=2,3 strides=2,1",
-                                              "X[1,2,7,8]; kernel_shape=3,3 strides=2,3 ceil_mode=1",
-                                              "X[1,1,6,6]; kernel_shape=2,2 strides=3,3 pads=1,0,1,1 ceil_mode=1", NULL};
+static const char *const max_examples_10[] = {
+    "X[1,2,8,9]; kernel_shape=3,2 dilations=2,3 strides=2,1",
+    "X[1,2,7,8]; kernel_shape=3,3 strides=2,3 ceil_mode=1",
+    "X[1,1,6,6]; kernel_shape=2,2 strides=3,3 pads=1,0,1,1 ceil_mode=1", NULL};
 
-static const char *const max_examples_12[] = {"X[1,2,6,6]; kernel_shape=3,3 pads=1,1,1,1 ceil_mode=1",
-                                              "X[1,2,6,6]:u8; kernel_shape=3,2 strides=2,2",
-                                              "X[1,2,6,6]:i8; kernel_shape=2,2 dilations=2,2", NULL};
+static const char *const max_examples_12[] = {
+    "X[1,2,6,6]; kernel_shape=3,3 pads=1,1,1,1 ceil_mode=1",
+    "X[1,2,6,6]:u8; kernel_shape=3,2 strides=2,2", "X[1,2,6,6]:i8; kernel_shape=2,2 dilations=2,2",
+    NULL};
 
-static const char *const average_examples[] = {"X[1,2,5,6]; kernel_shape=2,3",
-                                               "X[2,3,7,7]; kernel_shape=3,3 strides=2,2 pads=1,1,1,1",
-                                               "X[1,1,1,9]; kernel_shape=1,4 strides=1,3 auto_pad='SAME_UPPER'",
-                                               "X[1,2,4,5,4]; kernel_shape=2,2,2 strides=2,1,2", NULL};
+static const char *const average_examples[] = {
+    "X[1,2,5,6]; kernel_shape=2,3", "X[2,3,7,7]; kernel_shape=3,3 strides=2,2 pads=1,1,1,1",
+    "X[1,1,1,9]; kernel_shape=1,4 strides=1,3 auto_pad='SAME_UPPER'",
+    "X[1,2,4,5,4]; kernel_shape=2,2,2 strides=2,1,2", NULL};
 
-static const char *const average_examples_7[] = {"X[2,3,7,7]; kernel_shape=3,3 strides=2,2 pads=1,1,1,1 count_include_pad=1",
-                                                 "X[1,1,8,2]; kernel_shape=3,2 auto_pad='SAME_LOWER' count_include_pad=1", NULL};
+static const char *const average_examples_7[] = {
+    "X[2,3,7,7]; kernel_shape=3,3 strides=2,2 pads=1,1,1,1 count_include_pad=1",
+    "X[1,1,8,2]; kernel_shape=3,2 auto_pad='SAME_LOWER' count_include_pad=1", NULL};
 
-static const char *const average_examples_10[] = {"X[1,2,7,8]; kernel_shape=3,3 strides=2,3 ceil_mode=1",
-                                                  "X[1,1,6,6]; kernel_shape=2,2 strides=3,3 pads=1,0,1,1 ceil_mode=1 count_include_pad=1",
-                                                  "X[1,1,6,6]:f64; kernel_shape=2,2", NULL};
+static const char *const average_examples_10[] = {
+    "X[1,2,7,8]; kernel_shape=3,3 strides=2,3 ceil_mode=1",
+    "X[1,1,6,6]; kernel_shape=2,2 strides=3,3 pads=1,0,1,1 ceil_mode=1 count_include_pad=1",
+    "X[1,1,6,6]:f64; kernel_shape=2,2", NULL};
 
-static const char *const average_examples_19[] = {"X[1,2,8,9]; kernel_shape=3,2 dilations=2,3 strides=2,1",
-                                                  "X[1,2,8,9]; kernel_shape=3,2 dilations=2,2 pads=1,1,1,1 count_include_pad=1", NULL};
+static const char *const average_examples_19[] = {
+    "X[1,2,8,9]; kernel_shape=3,2 dilations=2,3 strides=2,1",
+    "X[1,2,8,9]; kernel_shape=3,2 dilations=2,2 pads=1,1,1,1 count_include_pad=1", NULL};
 
-static const char *const lp_examples[] = {"X[1,2,5,6]; kernel_shape=2,3", "X[1,2,7,5]; kernel_shape=3,2 strides=2,1 pads=1,1,1,1 p=3",
-                                          "X[1,2,7,7]; kernel_shape=3,3 p=1 auto_pad='SAME_UPPER'", NULL};
+static const char *const lp_examples[] = {
+    "X[1,2,5,6]; kernel_shape=2,3", "X[1,2,7,5]; kernel_shape=3,2 strides=2,1 pads=1,1,1,1 p=3",
+    "X[1,2,7,7]; kernel_shape=3,3 p=1 auto_pad='SAME_UPPER'", NULL};
 
-static const char *const lp_examples_18[] = {"X[1,2,7,8]; kernel_shape=3,3 strides=2,3 ceil_mode=1 p=2",
-                                             "X[1,2,8,9]; kernel_shape=3,2 dilations=2,3 p=3", NULL};
+static const char *const lp_examples_18[] = {
+    "X[1,2,7,8]; kernel_shape=3,3 strides=2,3 ceil_mode=1 p=2",
+    "X[1,2,8,9]; kernel_shape=3,2 dilations=2,3 p=3", NULL};
 
-#define POOL(type_, since_, max_out_, prepare_, forward_, examples_)                                                   \
-    {                                                                                                                  \
-        .domain = "", .type = type_, .since = since_, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = max_out_,     \
-        .prepare = prepare_, .forward = forward_, .examples = examples_                                                \
+#define POOL(type_, since_, max_out_, prepare_, forward_, examples_)                          \
+    {                                                                                         \
+        .domain = "", .type = type_, .since = since_, .min_in = 1, .max_in = 1, .min_out = 1, \
+        .max_out = max_out_, .prepare = prepare_, .forward = forward_, .examples = examples_  \
     }
 
-const oxp_operator oxp_op_max_pool_1 = POOL("MaxPool", 1, 1, prepare_max, forward_max, max_examples);
-const oxp_operator oxp_op_max_pool_8 = POOL("MaxPool", 8, 2, prepare_max, forward_max, max_examples);
-const oxp_operator oxp_op_max_pool_10 = POOL("MaxPool", 10, 2, prepare_max, forward_max, max_examples_10);
-const oxp_operator oxp_op_max_pool_12 = POOL("MaxPool", 12, 2, prepare_max, forward_max, max_examples_12);
-const oxp_operator oxp_op_average_pool_1 = POOL("AveragePool", 1, 1, prepare_average, forward_average, average_examples);
-const oxp_operator oxp_op_average_pool_7 = POOL("AveragePool", 7, 1, prepare_average, forward_average, average_examples_7);
-const oxp_operator oxp_op_average_pool_10 = POOL("AveragePool", 10, 1, prepare_average, forward_average, average_examples_10);
-const oxp_operator oxp_op_average_pool_19 = POOL("AveragePool", 19, 1, prepare_average, forward_average, average_examples_19);
+const oxp_operator oxp_op_max_pool_1 =
+    POOL("MaxPool", 1, 1, prepare_max, forward_max, max_examples);
+const oxp_operator oxp_op_max_pool_8 =
+    POOL("MaxPool", 8, 2, prepare_max, forward_max, max_examples);
+const oxp_operator oxp_op_max_pool_10 =
+    POOL("MaxPool", 10, 2, prepare_max, forward_max, max_examples_10);
+const oxp_operator oxp_op_max_pool_12 =
+    POOL("MaxPool", 12, 2, prepare_max, forward_max, max_examples_12);
+const oxp_operator oxp_op_average_pool_1 =
+    POOL("AveragePool", 1, 1, prepare_average, forward_average, average_examples);
+const oxp_operator oxp_op_average_pool_7 =
+    POOL("AveragePool", 7, 1, prepare_average, forward_average, average_examples_7);
+const oxp_operator oxp_op_average_pool_10 =
+    POOL("AveragePool", 10, 1, prepare_average, forward_average, average_examples_10);
+const oxp_operator oxp_op_average_pool_19 =
+    POOL("AveragePool", 19, 1, prepare_average, forward_average, average_examples_19);
 const oxp_operator oxp_op_lp_pool_2 = POOL("LpPool", 2, 1, prepare_lp, forward_lp, lp_examples);
-const oxp_operator oxp_op_lp_pool_18 = POOL("LpPool", 18, 1, prepare_lp, forward_lp, lp_examples_18);
+const oxp_operator oxp_op_lp_pool_18 =
+    POOL("LpPool", 18, 1, prepare_lp, forward_lp, lp_examples_18);

@@ -1,8 +1,9 @@
-/* qlinear_binary.c - com.microsoft QLinearAdd and QLinearMul: C = quantise(dequantise(A) + or * dequantise(B)), with NumPy's
- * broadcasting.
+/* qlinear_binary.c - com.microsoft QLinearAdd and QLinearMul: C = quantise(dequantise(A) + or *
+ * dequantise(B)), with NumPy's broadcasting.
  *
- * Inputs A, A_scale, A_zero_point, B, B_scale, B_zero_point, C_scale, C_zero_point; zero points may be omitted (0). With ratios of
- * the scales r, as ONNX Runtime computes it: Add round(a ra + b rb + (zc - za ra - zb rb)), Mul round((a - za) (b - zb) r + zc). */
+ * Inputs A, A_scale, A_zero_point, B, B_scale, B_zero_point, C_scale, C_zero_point; zero points
+ * may be omitted (0). With ratios of the scales r, as ONNX Runtime computes it: Add round(a ra + b
+ * rb + (zc - za ra - zb rb)), Mul round((a - za) (b - zb) r + zc). */
 #include "kernels/requantise.h"
 #include "operators/broadcast.h"
 #include "operators/quantized_inputs.h"
@@ -25,7 +26,8 @@ static oxp_status prepare(oxp_node *n)
     OXP_TRY(oxp_codes_want(n, 0));
     OXP_TRY(oxp_node_want(n, 3, n->in[0]->dtype));
     for (int i = 0; i < 3; i++)
-        OXP_TRY(oxp_quantized_want(n, 3 * i + (i < 2 ? 1 : 0), 3 * i + (i < 2 ? 2 : 1), n->in[0]->dtype, 1));
+        OXP_TRY(oxp_quantized_want(n, 3 * i + (i < 2 ? 1 : 0), 3 * i + (i < 2 ? 2 : 1),
+                                   n->in[0]->dtype, 1));
     OXP_TRY(oxp_node_broadcast(n, in[0], in[1], &rank, dims));
     oxp_broadcast_plan(&state->plan, rank, dims, 2, in);
     return oxp_output(n, 0, n->in[0]->dtype, rank, dims);
@@ -52,7 +54,8 @@ typedef struct constants {
 
 static constants read_constants(const oxp_node *n)
 {
-    float a = oxp_quantized_scale(n, 1), b = oxp_quantized_scale(n, 4), c = oxp_quantized_scale(n, 6);
+    float a = oxp_quantized_scale(n, 1), b = oxp_quantized_scale(n, 4),
+          c = oxp_quantized_scale(n, 6);
     constants k = {.a_ratio = a / c,
                    .b_ratio = b / c,
                    .ratio = a * b / c,
@@ -66,16 +69,19 @@ static constants read_constants(const oxp_node *n)
 static void add(const constants *k, const operand *a, const operand *b, size_t n, float *out)
 {
     for (size_t i = 0; i < n; i++)
-        out[i] = (float)code_at(b, i) * k->b_ratio + ((float)code_at(a, i) * k->a_ratio + k->offset);
+        out[i] =
+            (float)code_at(b, i) * k->b_ratio + ((float)code_at(a, i) * k->a_ratio + k->offset);
 }
 
 static void multiply(const constants *k, const operand *a, const operand *b, size_t n, float *out)
 {
     for (size_t i = 0; i < n; i++)
-        out[i] = (float)((code_at(a, i) - k->a_zero) * (code_at(b, i) - k->b_zero)) * k->ratio + (float)k->c_zero;
+        out[i] = (float)((code_at(a, i) - k->a_zero) * (code_at(b, i) - k->b_zero)) * k->ratio +
+                 (float)k->c_zero;
 }
 
-typedef void (*combine)(const constants *k, const operand *a, const operand *b, size_t n, float *out);
+typedef void (*combine)(const constants *k, const operand *a, const operand *b, size_t n,
+                        float *out);
 
 static void run(const constants *k, combine function, operand a, operand b, size_t n, uint8_t *y)
 {
@@ -102,8 +108,10 @@ static oxp_status forward(oxp_node *n, combine function)
     bool is_signed = oxp_is_signed(n->in[0]->dtype);
     size_t length = oxp_broadcast_run(&state->plan), runs = oxp_broadcast_runs(&state->plan);
     for (size_t i = 0; i < runs; i++) {
-        operand a = {(const uint8_t *)n->in[0]->data + cursor.offset[0], is_signed, oxp_broadcast_advances(&state->plan, 0)};
-        operand b = {(const uint8_t *)n->in[3]->data + cursor.offset[1], is_signed, oxp_broadcast_advances(&state->plan, 1)};
+        operand a = {(const uint8_t *)n->in[0]->data + cursor.offset[0], is_signed,
+                     oxp_broadcast_advances(&state->plan, 0)};
+        operand b = {(const uint8_t *)n->in[3]->data + cursor.offset[1], is_signed,
+                     oxp_broadcast_advances(&state->plan, 1)};
         run(&k, function, a, b, length, (uint8_t *)n->out[0].data + i * length);
         oxp_broadcast_next(&state->plan, &cursor);
     }
@@ -120,14 +128,18 @@ static oxp_status forward_mul(oxp_node *n)
     return forward(n, multiply);
 }
 
-static const char *const examples[] = {"A[2,3]:u8={0,10,100,128,200,255} S[]={0.05} Z[]:u8={128} B[2,3]:u8={5,20,90,130,210,250} T[]={0.04} Y[]:u8={120} U[]={0.09} V[]:u8={125}",
-                                       "A[2,3]:i8={-128,10,100,-5,0,127} S[]={0.05} Z[]:i8={3} B[3]:i8={5,-20,90} T[]={0.04} Y[]:i8={-2} U[]={0.1} V[]:i8={7}",
-                                       "A[2,1,3]:u8 S[]={0.5} Z[]:u8={1} B[4,1]:u8 T[]={0.25} Y[]:u8={2} U[]={0.25} V[]:u8={0}", NULL};
+static const char *const examples[] = {
+    "A[2,3]:u8={0,10,100,128,200,255} S[]={0.05} Z[]:u8={128} B[2,3]:u8={5,20,90,130,210,250} "
+    "T[]={0.04} Y[]:u8={120} U[]={0.09} V[]:u8={125}",
+    "A[2,3]:i8={-128,10,100,-5,0,127} S[]={0.05} Z[]:i8={3} B[3]:i8={5,-20,90} T[]={0.04} "
+    "Y[]:i8={-2} U[]={0.1} V[]:i8={7}",
+    "A[2,1,3]:u8 S[]={0.5} Z[]:u8={1} B[4,1]:u8 T[]={0.25} Y[]:u8={2} U[]={0.25} V[]:u8={0}", NULL};
 
-#define BINARY(type_, forward_)                                                                                        \
-    {                                                                                                                  \
-        .domain = "com.microsoft", .type = type_, .since = 1, .min_in = 7, .max_in = 8, .min_out = 1, .max_out = 1,    \
-        .optional = 1u << 2 | 1u << 5, .prepare = prepare, .forward = forward_, .examples = examples                   \
+#define BINARY(type_, forward_)                                                         \
+    {                                                                                   \
+        .domain = "com.microsoft", .type = type_, .since = 1, .min_in = 7, .max_in = 8, \
+        .min_out = 1, .max_out = 1, .optional = 1u << 2 | 1u << 5, .prepare = prepare,  \
+        .forward = forward_, .examples = examples                                       \
     }
 
 const oxp_operator oxp_op_qlinear_add_1 = BINARY("QLinearAdd", forward_add);

@@ -1,5 +1,6 @@
-/* qlinear_concat.c - com.microsoft QLinearConcat: inputs Y_scale, Y_zero_point, then X, X_scale, X_zero_point of each tensor; every
- * tensor's codes are requantised by a table of all 256 and joined along `axis`. */
+/* qlinear_concat.c - com.microsoft QLinearConcat: inputs Y_scale, Y_zero_point, then X, X_scale,
+ * X_zero_point of each tensor; every tensor's codes are requantised by a table of all 256 and
+ * joined along `axis`. */
 #include "kernels/requantise.h"
 #include "operators/quantized_inputs.h"
 #include "operators/real.h"
@@ -19,8 +20,9 @@ static oxp_status check_tensor(oxp_node *n, int i, int axis)
     if (same)
         return OXP_OK;
     char a[OXP_SHAPE_TEXT_MAX], b[OXP_SHAPE_TEXT_MAX];
-    return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input %d has shape %s, which does not fit %s but for axis %d", i,
-                         oxp_shape_text(a, t->rank, t->dims), oxp_shape_text(b, first->rank, first->dims), axis);
+    return oxp_node_fail(
+        n, OXP_EFORMAT, "E-SHAPE", "input %d has shape %s, which does not fit %s but for axis %d",
+        i, oxp_shape_text(a, t->rank, t->dims), oxp_shape_text(b, first->rank, first->dims), axis);
 }
 
 static oxp_status prepare(oxp_node *n)
@@ -34,7 +36,8 @@ static oxp_status prepare(oxp_node *n)
         if (!n->in[i])
             return oxp_node_fail(n, OXP_EFORMAT, "E-ARITY", "input %d is omitted", i);
     if ((n->in_count - 2) % 3 != 0)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ARITY", "%d inputs, expected 2 and three for each tensor", n->in_count);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ARITY",
+                             "%d inputs, expected 2 and three for each tensor", n->in_count);
     const oxp_tensor *first = n->in[2];
     OXP_TRY(oxp_codes_want(n, 2));
     OXP_TRY(oxp_quantized_want(n, 0, 1, first->dtype, 1));
@@ -44,7 +47,8 @@ static oxp_status prepare(oxp_node *n)
     for (int i = 2; i < n->in_count; i += 3) {
         OXP_TRY(check_tensor(n, i, axis));
         if (__builtin_add_overflow(dims[axis], n->in[i]->dims[axis], &dims[axis]))
-            return oxp_node_fail(n, OXP_ELIMIT, "E-SHAPE-OVERFLOW", "axis %d of the output overflows", axis);
+            return oxp_node_fail(n, OXP_ELIMIT, "E-SHAPE-OVERFLOW",
+                                 "axis %d of the output overflows", axis);
     }
     OXP_TRY(oxp_output(n, 0, first->dtype, first->rank, dims));
     state->outer = 1;
@@ -60,8 +64,10 @@ static void make_table(const oxp_node *n, int i, bool is_signed, uint8_t table[2
     float values[256];
     for (int k = 0; k < 256; k++)
         codes[k] = (uint8_t)k;
-    oxp_from_codes(values, codes, is_signed, 256, oxp_quantized_scale(n, i + 1), oxp_quantized_zero(n, i + 2));
-    oxp_to_codes(table, is_signed, values, 256, oxp_quantized_scale(n, 0), oxp_quantized_zero(n, 1));
+    oxp_from_codes(values, codes, is_signed, 256, oxp_quantized_scale(n, i + 1),
+                   oxp_quantized_zero(n, i + 2));
+    oxp_to_codes(table, is_signed, values, 256, oxp_quantized_scale(n, 0),
+                 oxp_quantized_zero(n, 1));
 }
 
 static oxp_status forward(oxp_node *n)
@@ -85,8 +91,11 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
-static const char *const examples[] = {"S[]={0.5} Z[]:u8={10} A[2,3]:u8 T[]={0.25} Y[]:u8={1} B[2,2]:u8 U[]={0.5} V[]:u8={10}; axis=1",
-                                       "S[]={0.5} Z[]:i8={-3} A[2,3,2]:i8 T[]={0.25} Y[]:i8={1} B[1,3,2]:i8 U[]={0.7} V[]:i8={0}; axis=-3", NULL};
+static const char *const examples[] = {
+    "S[]={0.5} Z[]:u8={10} A[2,3]:u8 T[]={0.25} Y[]:u8={1} B[2,2]:u8 U[]={0.5} V[]:u8={10}; axis=1",
+    "S[]={0.5} Z[]:i8={-3} A[2,3,2]:i8 T[]={0.25} Y[]:i8={1} B[1,3,2]:i8 U[]={0.7} V[]:i8={0}; "
+    "axis=-3",
+    NULL};
 
 const oxp_operator oxp_op_qlinear_concat_1 = {.domain = "com.microsoft",
                                               .type = "QLinearConcat",

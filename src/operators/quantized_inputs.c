@@ -12,7 +12,8 @@ oxp_status oxp_codes_want(oxp_node *n, int i)
         return OXP_OK;
     if (oxp_dtype_is_integer(dtype))
         return oxp_node_bad_dtype(n, i);
-    return oxp_node_fail(n, OXP_EFORMAT, "E-OP-DTYPE", "input %d has type %s, expected UINT8 or INT8", i, oxp_dtype_name(dtype));
+    return oxp_node_fail(n, OXP_EFORMAT, "E-OP-DTYPE",
+                         "input %d has type %s, expected UINT8 or INT8", i, oxp_dtype_name(dtype));
 }
 
 static oxp_status want_count(oxp_node *n, int i, size_t count)
@@ -20,14 +21,16 @@ static oxp_status want_count(oxp_node *n, int i, size_t count)
     if (n->in[i]->count == 1 || n->in[i]->count == count)
         return OXP_OK;
     char text[OXP_SHAPE_TEXT_MAX];
-    return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input %d has shape %s, expected one element or %zu", i,
+    return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE",
+                         "input %d has shape %s, expected one element or %zu", i,
                          oxp_shape_text(text, n->in[i]->rank, n->in[i]->dims), count);
 }
 
 oxp_status oxp_quantized_want(oxp_node *n, int scale, int zero_point, oxp_dtype codes, size_t count)
 {
     if (!oxp_dtype_is_float(n->in[scale]->dtype))
-        return oxp_node_fail(n, OXP_EFORMAT, "E-OP-DTYPE", "input %d has type %s, expected a float type", scale,
+        return oxp_node_fail(n, OXP_EFORMAT, "E-OP-DTYPE",
+                             "input %d has type %s, expected a float type", scale,
                              oxp_dtype_name(n->in[scale]->dtype));
     OXP_TRY(want_count(n, scale, count));
     if (zero_point < 0 || !oxp_node_has(n, zero_point))
@@ -73,8 +76,9 @@ oxp_status oxp_quantized_check(oxp_node *n, int i)
     for (size_t k = 0; k < n->in[i]->count; k++) {
         double scale = oxp_tensor_real(n->in[i], k);
         if (!(scale > 0) || isinf(scale))
-            return oxp_node_fail(n, OXP_EFORMAT, "E-RANGE", "input %d holds the scale %g at %zu, expected a positive number", i,
-                                 scale, k);
+            return oxp_node_fail(n, OXP_EFORMAT, "E-RANGE",
+                                 "input %d holds the scale %g at %zu, expected a positive number",
+                                 i, scale, k);
     }
     return OXP_OK;
 }

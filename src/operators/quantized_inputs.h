@@ -1,7 +1,7 @@
 /* quantized_inputs.h - scales and zero points of the operators on 8-bit codes.
  *
- * A scale or zero point has one element for a whole tensor or as many as the tensor has rows, columns or channels. Checked in
- * prepare, read in forward. */
+ * A scale or zero point has one element for a whole tensor or as many as the tensor has rows,
+ * columns or channels. Checked in prepare, read in forward. */
 #ifndef OXP_OPERATORS_QUANTIZED_INPUTS_H
 #define OXP_OPERATORS_QUANTIZED_INPUTS_H
 
@@ -10,9 +10,10 @@
 /* Input i must hold 8-bit codes: UINT8 or INT8 (E-OP-DTYPE). */
 oxp_status oxp_codes_want(oxp_node *n, int i);
 
-/* Inputs `scale` (a float type) and `zero_point` (type of the codes at input `codes`; may be omitted, also with -1) must have one
- * element or `count`. */
-oxp_status oxp_quantized_want(oxp_node *n, int scale, int zero_point, oxp_dtype codes, size_t count);
+/* Inputs `scale` (a float type) and `zero_point` (type of the codes at input `codes`; may be
+ * omitted, also with -1) must have one element or `count`. */
+oxp_status oxp_quantized_want(oxp_node *n, int scale, int zero_point, oxp_dtype codes,
+                              size_t count);
 
 /* `count` floats: the elements of input i, or its one element repeated; NULL out of memory. */
 const float *oxp_quantized_scales(oxp_node *n, int i, size_t count);

@@ -7,8 +7,8 @@ oxp_status oxp_real_types(oxp_node *n, uint32_t mask)
 {
     oxp_dtype dtype = n->in[0]->dtype;
     if (!oxp_dtype_is_float(dtype))
-        return oxp_node_fail(n, OXP_EFORMAT, "E-OP-DTYPE", "input 0 has type %s, expected a float type",
-                             oxp_dtype_name(dtype));
+        return oxp_node_fail(n, OXP_EFORMAT, "E-OP-DTYPE",
+                             "input 0 has type %s, expected a float type", oxp_dtype_name(dtype));
     for (int i = 1; i < n->in_count && i < 32; i++)
         if ((mask >> i & 1) && n->in[i])
             OXP_TRY(oxp_node_want(n, i, dtype));

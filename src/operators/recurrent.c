@@ -1,8 +1,9 @@
 /* recurrent.c - RNN, GRU and LSTM: formulas in kernels/rnn.h.
  *
- * https://onnx.ai/onnx/operators/onnx__LSTM.html and its sisters. Inputs X[T,B,I], W[D,G*H,I], R[D,G*H,H], B[D,2*G*H],
- * sequence_lens[B], initial_h[D,B,H], LSTM: initial_c[D,B,H], P[D,3*H]; outputs Y[T,D,B,H], Y_h[D,B,H], LSTM: Y_c[D,B,H]. Layout 1
- * (opset 14) puts the batch in front of X, Y and the states. Computes in FLOAT. */
+ * https://onnx.ai/onnx/operators/onnx__LSTM.html and its sisters. Inputs X[T,B,I], W[D,G*H,I],
+ * R[D,G*H,H], B[D,2*G*H], sequence_lens[B], initial_h[D,B,H], LSTM: initial_c[D,B,H], P[D,3*H];
+ * outputs Y[T,D,B,H], Y_h[D,B,H], LSTM: Y_c[D,B,H]. Layout 1 (opset 14) puts the batch in front of
+ * X, Y and the states. Computes in FLOAT. */
 #include "operators/recurrent.h"
 
 #include "operators/real.h"
@@ -12,7 +13,8 @@ enum { X, W, R, B, LENGTHS, INITIAL_H, INITIAL_C, PEEPHOLES };
 static oxp_status check_inputs(oxp_node *n, const oxp_recurrent *r)
 {
     const oxp_rnn_shape *s = &r->shape[0];
-    int64_t d = (int64_t)r->directions, h = (int64_t)s->hidden, rows = (int64_t)oxp_rnn_gates(s->kind) * h;
+    int64_t d = (int64_t)r->directions, h = (int64_t)s->hidden,
+            rows = (int64_t)oxp_rnn_gates(s->kind) * h;
     OXP_TRY(oxp_recurrent_want_shape(n, W, 3, (const int64_t[]){d, rows, (int64_t)s->input}));
     OXP_TRY(oxp_recurrent_want_shape(n, R, 3, (const int64_t[]){d, rows, h}));
     OXP_TRY(oxp_recurrent_want_shape(n, B, 2, (const int64_t[]){d, 2 * rows}));
@@ -34,7 +36,8 @@ static oxp_status prepare(oxp_node *n, oxp_rnn_kind kind)
         return OXP_ELIMIT;
     OXP_TRY(oxp_real_types(n, 0xff & ~(1u << LENGTHS)));
     if (x->rank != 3 || w->rank != 3)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "inputs 0 and 2 have ranks %d and %d, expected 3", x->rank, w->rank);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE",
+                             "inputs 0 and 2 have ranks %d and %d, expected 3", x->rank, w->rank);
     *r = (oxp_recurrent){0};
     oxp_rnn_shape *s = &r->shape[0];
     s->kind = kind;
@@ -132,34 +135,44 @@ static bool weight(const oxp_graph_node *def, int input, int rank, int *channel_
     return (input == W || input == R) && rank == 3;
 }
 
-static const char *const rnn_examples[] = {"X[4,2,3] W[1,5,3] R[1,5,5]; hidden_size=5",
-                                           "X[3,2,3] W[2,4,3] R[2,4,4] B[2,8] L[2]:i32={3,2} H[2,2,4]; hidden_size=4 direction='bidirectional'",
-                                           "X[3,2,3] W[1,4,3] R[1,4,4] B[1,8]; hidden_size=4 direction='reverse' clip=0.5",
-                                           NULL};
+static const char *const rnn_examples[] = {
+    "X[4,2,3] W[1,5,3] R[1,5,5]; hidden_size=5",
+    "X[3,2,3] W[2,4,3] R[2,4,4] B[2,8] L[2]:i32={3,2} H[2,2,4]; hidden_size=4 "
+    "direction='bidirectional'",
+    "X[3,2,3] W[1,4,3] R[1,4,4] B[1,8]; hidden_size=4 direction='reverse' clip=0.5", NULL};
 
-static const char *const gru_examples[] = {"X[4,2,3] W[1,15,3] R[1,15,5]; hidden_size=5",
-                                           "X[3,2,3] W[2,12,3] R[2,12,4] B[2,24] L[2]:i32={1,3} H[2,2,4]; hidden_size=4 direction='bidirectional'",
-                                           "X[3,2,3] W[1,12,3] R[1,12,4] B[1,24]; hidden_size=4 linear_before_reset=1",
-                                           "X[3,2,3] W[1,12,3] R[1,12,4] B[1,24] _ H[1,2,4]; hidden_size=4 direction='reverse' linear_before_reset=1",
-                                           NULL};
+static const char *const gru_examples[] = {
+    "X[4,2,3] W[1,15,3] R[1,15,5]; hidden_size=5",
+    "X[3,2,3] W[2,12,3] R[2,12,4] B[2,24] L[2]:i32={1,3} H[2,2,4]; hidden_size=4 "
+    "direction='bidirectional'",
+    "X[3,2,3] W[1,12,3] R[1,12,4] B[1,24]; hidden_size=4 linear_before_reset=1",
+    "X[3,2,3] W[1,12,3] R[1,12,4] B[1,24] _ H[1,2,4]; hidden_size=4 direction='reverse' "
+    "linear_before_reset=1",
+    NULL};
 
-static const char *const lstm_examples[] = {"X[4,2,3] W[1,20,3] R[1,20,5]; hidden_size=5",
-                                            "X[3,2,3] W[2,16,3] R[2,16,4] B[2,32] L[2]:i32={2,3} H[2,2,4] C[2,2,4] P[2,12]; hidden_size=4 direction='bidirectional'",
-                                            "X[3,2,3] W[1,16,3] R[1,16,4] B[1,32]; hidden_size=4 direction='reverse' clip=0.5",
-                                            "X[3,2,3] W[1,16,3] R[1,16,4] B[1,32]; hidden_size=4 input_forget=1",
-                                            NULL};
+static const char *const lstm_examples[] = {
+    "X[4,2,3] W[1,20,3] R[1,20,5]; hidden_size=5",
+    "X[3,2,3] W[2,16,3] R[2,16,4] B[2,32] L[2]:i32={2,3} H[2,2,4] C[2,2,4] P[2,12]; hidden_size=4 "
+    "direction='bidirectional'",
+    "X[3,2,3] W[1,16,3] R[1,16,4] B[1,32]; hidden_size=4 direction='reverse' clip=0.5",
+    "X[3,2,3] W[1,16,3] R[1,16,4] B[1,32]; hidden_size=4 input_forget=1", NULL};
 
-static const char *const rnn_examples_14[] = {"X[2,4,3] W[2,5,3] R[2,5,5] B[2,10] _ H[2,2,5]; hidden_size=5 layout=1 direction='bidirectional'", NULL};
-static const char *const gru_examples_14[] = {"X[2,4,3] W[2,15,3] R[2,15,5] B[2,30] _ H[2,2,5]; hidden_size=5 layout=1 direction='bidirectional'",
+static const char *const rnn_examples_14[] = {"X[2,4,3] W[2,5,3] R[2,5,5] B[2,10] _ H[2,2,5]; "
+                                              "hidden_size=5 layout=1 direction='bidirectional'",
+                                              NULL};
+static const char *const gru_examples_14[] = {"X[2,4,3] W[2,15,3] R[2,15,5] B[2,30] _ H[2,2,5]; "
+                                              "hidden_size=5 layout=1 direction='bidirectional'",
                                               "X[4,2,3] W[1,15,3] R[1,15,5]; hidden_size=5", NULL};
-static const char *const lstm_examples_14[] = {"X[2,4,3] W[2,20,3] R[2,20,5] B[2,40] _ H[2,2,5] C[2,2,5]; hidden_size=5 layout=1 direction='bidirectional'",
-                                               "X[4,2,3] W[1,20,3] R[1,20,5]; hidden_size=5", NULL};
+static const char *const lstm_examples_14[] = {
+    "X[2,4,3] W[2,20,3] R[2,20,5] B[2,40] _ H[2,2,5] C[2,2,5]; hidden_size=5 layout=1 "
+    "direction='bidirectional'",
+    "X[4,2,3] W[1,20,3] R[1,20,5]; hidden_size=5", NULL};
 
-#define RECURRENT(type_, since_, max_in_, max_out_, prepare_, examples_)                                               \
-    {                                                                                                                  \
-        .domain = "", .type = type_, .since = since_, .min_in = 3, .max_in = max_in_, .min_out = 0,                    \
-        .max_out = max_out_, .prepare = prepare_, .forward = forward, .cost = cost, .weight = weight,                  \
-        .examples = examples_                                                                                          \
+#define RECURRENT(type_, since_, max_in_, max_out_, prepare_, examples_)                          \
+    {                                                                                             \
+        .domain = "", .type = type_, .since = since_, .min_in = 3, .max_in = max_in_,             \
+        .min_out = 0, .max_out = max_out_, .prepare = prepare_, .forward = forward, .cost = cost, \
+        .weight = weight, .examples = examples_                                                   \
     }
 
 const oxp_operator oxp_op_rnn_7 = RECURRENT("RNN", 7, 6, 2, prepare_rnn, rnn_examples);

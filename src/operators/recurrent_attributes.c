@@ -1,7 +1,8 @@
 /* recurrent_attributes.c - see recurrent.h.
  *
- * Activations take alpha and beta from the attributes' lists in their own order, each only if it has such a parameter. Not
- * stated, they are those of the operator of that name (ONNX Runtime takes 0 for Affine, ThresholdedRelu and ScaledTanh). */
+ * Activations take alpha and beta from the attributes' lists in their own order, each only if it
+ * has such a parameter. Not stated, they are those of the operator of that name (ONNX Runtime
+ * takes 0 for Affine, ThresholdedRelu and ScaledTanh). */
 #include <math.h>
 #include <string.h>
 #include <strings.h>
@@ -53,7 +54,8 @@ static oxp_status read_activation(oxp_node *n, const char *name, parameters *p, 
         }
         return OXP_OK;
     }
-    return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "attribute \"activations\" names %s, which is no activation",
+    return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
+                         "attribute \"activations\" names %s, which is no activation",
                          oxp_quote(quoted, name));
 }
 
@@ -71,13 +73,16 @@ static oxp_status read_activations(oxp_node *n, oxp_recurrent *r)
     oxp_attr_floats(n, "activation_alpha", &p.alpha, &p.alphas);
     oxp_attr_floats(n, "activation_beta", &p.beta, &p.betas);
     if (oxp_attr_present(n, "activations") && names->type != OXP_ATTR_STRINGS)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-TYPE", "attribute \"activations\" has type %d, expected %d",
-                             (int)names->type, (int)OXP_ATTR_STRINGS);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-TYPE",
+                             "attribute \"activations\" has type %d, expected %d", (int)names->type,
+                             (int)OXP_ATTR_STRINGS);
     if (names && names->count != each * r->directions)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "attribute \"activations\" has %zu names, expected %zu", names->count,
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
+                             "attribute \"activations\" has %zu names, expected %zu", names->count,
                              each * r->directions);
     for (size_t i = 0; i < each * r->directions; i++) {
-        const char *name = names ? names->strings[i] : default_activation(r->shape[0].kind, i % each);
+        const char *name =
+            names ? names->strings[i] : default_activation(r->shape[0].kind, i % each);
         OXP_TRY(read_activation(n, name, &p, &r->shape[i / each].activation[i % each]));
     }
     return OXP_OK;
@@ -90,8 +95,10 @@ static oxp_status read_direction(oxp_node *n, oxp_recurrent *r, bool *reverse)
     r->directions = strcmp(text, "bidirectional") == 0 ? 2 : 1;
     *reverse = strcmp(text, "reverse") == 0;
     if (r->directions == 1 && !*reverse && strcmp(text, "forward") != 0)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
-                             "attribute \"direction\" is %s, expected forward, reverse or bidirectional", oxp_quote(quoted, text));
+        return oxp_node_fail(
+            n, OXP_EFORMAT, "E-ATTR-VALUE",
+            "attribute \"direction\" is %s, expected forward, reverse or bidirectional",
+            oxp_quote(quoted, text));
     return OXP_OK;
 }
 
@@ -99,8 +106,10 @@ static oxp_status read_hidden(oxp_node *n, const oxp_rnn_shape *s)
 {
     int64_t hidden = oxp_attr_int(n, "hidden_size", (int64_t)s->hidden);
     if (hidden != (int64_t)s->hidden || s->hidden == 0)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "attribute \"hidden_size\" is %lld, the recurrence weights have %zu columns",
-                             (long long)hidden, s->hidden);
+        return oxp_node_fail(
+            n, OXP_EFORMAT, "E-ATTR-VALUE",
+            "attribute \"hidden_size\" is %lld, the recurrence weights have %zu columns",
+            (long long)hidden, s->hidden);
     return OXP_OK;
 }
 
@@ -119,7 +128,8 @@ oxp_status oxp_recurrent_read(oxp_node *n, oxp_recurrent *r, bool has_layout)
     s->reverse = reverse;
     s->clip = oxp_attr_float(n, "clip", INFINITY);
     if (!(s->clip > 0))
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "attribute \"clip\" is %g, expected above 0", (double)s->clip);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
+                             "attribute \"clip\" is %g, expected above 0", (double)s->clip);
     s->y_step = batch_first ? r->directions * s->hidden : r->directions * s->batch * s->hidden;
     s->y_batch = batch_first ? s->steps * r->directions * s->hidden : s->hidden;
     s->state_batch = batch_first ? r->directions * s->hidden : s->hidden;
@@ -131,11 +141,14 @@ oxp_status oxp_recurrent_read(oxp_node *n, oxp_recurrent *r, bool has_layout)
 oxp_status oxp_recurrent_outputs(oxp_node *n, const oxp_recurrent *r, oxp_dtype dtype)
 {
     const oxp_rnn_shape *s = &r->shape[0];
-    int64_t t = (int64_t)s->steps, b = (int64_t)s->batch, d = (int64_t)r->directions, h = (int64_t)s->hidden;
+    int64_t t = (int64_t)s->steps, b = (int64_t)s->batch, d = (int64_t)r->directions,
+            h = (int64_t)s->hidden;
     const int64_t first[4] = {b, t, d, h}, last[4] = {t, d, b, h};
     OXP_TRY(oxp_output(n, 0, dtype, 4, s->batch_first ? first : last));
     for (int i = 1; i < (s->kind == OXP_RNN_LSTM ? 3 : 2); i++)
-        OXP_TRY(oxp_output(n, i, dtype, 3, s->batch_first ? (const int64_t[]){b, d, h} : (const int64_t[]){d, b, h}));
+        OXP_TRY(
+            oxp_output(n, i, dtype, 3,
+                       s->batch_first ? (const int64_t[]){b, d, h} : (const int64_t[]){d, b, h}));
     return OXP_OK;
 }
 
@@ -148,7 +161,8 @@ oxp_status oxp_recurrent_want_shape(oxp_node *n, int i, int rank, const int64_t 
     if (t->rank == rank && memcmp(t->dims, dims, (size_t)rank * sizeof *dims) == 0)
         return OXP_OK;
     return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input %d has shape %s, expected %s", i,
-                         oxp_shape_text(found, t->rank, t->dims), oxp_shape_text(expected, rank, dims));
+                         oxp_shape_text(found, t->rank, t->dims),
+                         oxp_shape_text(expected, rank, dims));
 }
 
 oxp_status oxp_recurrent_want_state(oxp_node *n, int i, const oxp_recurrent *r)
@@ -159,7 +173,8 @@ oxp_status oxp_recurrent_want_state(oxp_node *n, int i, const oxp_recurrent *r)
     return oxp_recurrent_want_shape(n, i, 3, s->batch_first ? first : last);
 }
 
-oxp_status oxp_recurrent_lengths(oxp_node *n, int i, const oxp_recurrent *r, const int32_t **lengths)
+oxp_status oxp_recurrent_lengths(oxp_node *n, int i, const oxp_recurrent *r,
+                                 const int32_t **lengths)
 {
     *lengths = NULL;
     if (!oxp_node_has(n, i))
@@ -167,7 +182,8 @@ oxp_status oxp_recurrent_lengths(oxp_node *n, int i, const oxp_recurrent *r, con
     const int32_t *values = n->in[i]->data;
     for (size_t b = 0; b < r->shape[0].batch; b++)
         if (values[b] < 0 || (size_t)values[b] > r->shape[0].steps)
-            return oxp_node_fail(n, OXP_EFORMAT, "E-INDEX", "sequence length %d at %zu is outside 0..%zu", (int)values[b], b,
+            return oxp_node_fail(n, OXP_EFORMAT, "E-INDEX",
+                                 "sequence length %d at %zu is outside 0..%zu", (int)values[b], b,
                                  r->shape[0].steps);
     *lengths = values;
     return OXP_OK;
@@ -183,5 +199,6 @@ double oxp_recurrent_macs(const oxp_recurrent *r)
 {
     const oxp_rnn_shape *s = &r->shape[0];
     double gates = (double)oxp_rnn_gates(s->kind) * (double)s->hidden;
-    return (double)r->directions * (double)s->steps * (double)s->batch * gates * (double)(s->input + s->hidden);
+    return (double)r->directions * (double)s->steps * (double)s->batch * gates *
+           (double)(s->input + s->hidden);
 }

@@ -15,29 +15,34 @@ typedef struct attributes {
 oxp_status oxp_window_rank(oxp_node *n, const oxp_tensor *x, int *spatial)
 {
     if (x->rank < 3)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "input 0 has rank %d, expected at least 3 ([N, C, spatial axes])",
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE",
+                             "input 0 has rank %d, expected at least 3 ([N, C, spatial axes])",
                              x->rank);
     if (x->rank - 2 > OXP_MAX_SPATIAL)
-        return oxp_node_fail(n, OXP_EUNSUPPORTED, "E-OP-RANK", "input 0 has %d spatial axes, supported are 1 to %d",
-                             x->rank - 2, OXP_MAX_SPATIAL);
+        return oxp_node_fail(n, OXP_EUNSUPPORTED, "E-OP-RANK",
+                             "input 0 has %d spatial axes, supported are 1 to %d", x->rank - 2,
+                             OXP_MAX_SPATIAL);
     *spatial = x->rank - 2;
     return OXP_OK;
 }
 
 /* An attribute of `count` ints of at least `least`; filled with `otherwise` when absent. */
-static oxp_status read_list(oxp_node *n, const char *name, int count, int64_t least, int64_t otherwise, int64_t *out)
+static oxp_status read_list(oxp_node *n, const char *name, int count, int64_t least,
+                            int64_t otherwise, int64_t *out)
 {
     const int64_t *values;
     size_t found;
     oxp_attr_ints(n, name, &values, &found);
     if (values && found != (size_t)count)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "attribute \"%s\" has %zu values, expected %d for input 0 of rank %d",
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
+                             "attribute \"%s\" has %zu values, expected %d for input 0 of rank %d",
                              name, found, count, n->in[0]->rank);
     for (int i = 0; i < count; i++) {
         out[i] = values ? values[i] : otherwise;
         if (out[i] < least || out[i] > VALUE_LIMIT)
-            return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "attribute \"%s\" holds %lld at %d, expected %lld to %lld",
-                                 name, (long long)out[i], i, (long long)least, (long long)VALUE_LIMIT);
+            return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
+                                 "attribute \"%s\" holds %lld at %d, expected %lld to %lld", name,
+                                 (long long)out[i], i, (long long)least, (long long)VALUE_LIMIT);
     }
     return OXP_OK;
 }
@@ -52,9 +57,10 @@ static oxp_status read_padding(oxp_node *n, padding *out)
             *out = (padding)i;
             return OXP_OK;
         }
-    return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
-                         "attribute \"auto_pad\" is %s, expected NOTSET, VALID, SAME_UPPER or SAME_LOWER",
-                         oxp_quote(quoted, text));
+    return oxp_node_fail(
+        n, OXP_EFORMAT, "E-ATTR-VALUE",
+        "attribute \"auto_pad\" is %s, expected NOTSET, VALID, SAME_UPPER or SAME_LOWER",
+        oxp_quote(quoted, text));
 }
 
 static oxp_status read_attributes(oxp_node *n, int spatial, bool dilations, attributes *a)
@@ -73,19 +79,25 @@ static oxp_status read_attributes(oxp_node *n, int spatial, bool dilations, attr
     return OXP_OK;
 }
 
-oxp_status oxp_window_kernel(oxp_node *n, int spatial, const int64_t *kernel, int64_t out[OXP_MAX_SPATIAL])
+oxp_status oxp_window_kernel(oxp_node *n, int spatial, const int64_t *kernel,
+                             int64_t out[OXP_MAX_SPATIAL])
 {
     if (!kernel && !oxp_attr_present(n, "kernel_shape"))
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "attribute \"kernel_shape\" is missing");
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
+                             "attribute \"kernel_shape\" is missing");
     OXP_TRY(read_list(n, "kernel_shape", spatial, 1, 1, out));
     bool stated = oxp_attr_present(n, "kernel_shape");
     for (int i = 0; kernel && i < spatial; i++) {
         if (stated && out[i] != kernel[i])
-            return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "attribute \"kernel_shape\" holds %lld at %d, the weights have %lld",
-                                 (long long)out[i], i, (long long)kernel[i]);
+            return oxp_node_fail(
+                n, OXP_EFORMAT, "E-ATTR-VALUE",
+                "attribute \"kernel_shape\" holds %lld at %d, the weights have %lld",
+                (long long)out[i], i, (long long)kernel[i]);
         if (kernel[i] < 1 || kernel[i] > VALUE_LIMIT)
-            return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "the weights have %lld taps on spatial axis %d, expected at least 1",
-                                 (long long)kernel[i], i);
+            return oxp_node_fail(
+                n, OXP_EFORMAT, "E-SHAPE",
+                "the weights have %lld taps on spatial axis %d, expected at least 1",
+                (long long)kernel[i], i);
         out[i] = kernel[i];
     }
     return OXP_OK;
@@ -103,7 +115,8 @@ static int64_t extent(const attributes *a, int i, const int64_t *kernel)
     return a->dilations[i] * (kernel[i] - 1) + 1;
 }
 
-static oxp_status output_size(oxp_node *n, attributes *a, int i, int64_t in, const int64_t *kernel, bool ceil_mode, int64_t *out)
+static oxp_status output_size(oxp_node *n, attributes *a, int i, int64_t in, const int64_t *kernel,
+                              bool ceil_mode, int64_t *out)
 {
     int64_t d = extent(a, i, kernel), stride = a->strides[i];
     if (a->padding == SAME_UPPER || a->padding == SAME_LOWER) {
@@ -115,8 +128,8 @@ static oxp_status output_size(oxp_node *n, attributes *a, int i, int64_t in, con
     int64_t room = in + a->begin[i] + a->end[i];
     if (d > room)
         return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
-                             "the kernel covers %lld on spatial axis %d, the padded input has %lld", (long long)d, i,
-                             (long long)room);
+                             "the kernel covers %lld on spatial axis %d, the padded input has %lld",
+                             (long long)d, i, (long long)room);
     *out = (room - d) / stride + 1;
     if (ceil_mode && (room - d) % stride != 0 && *out * stride < in + a->begin[i])
         ++*out;
@@ -134,11 +147,15 @@ static void put_axis(oxp_window *w, int at, const attributes *a, int i, int64_t 
 
 static oxp_window unit_window(void)
 {
-    return (oxp_window){.in = {1, 1, 1}, .out = {1, 1, 1}, .kernel = {1, 1, 1}, .stride = {1, 1, 1}, .dilation = {1, 1, 1}};
+    return (oxp_window){.in = {1, 1, 1},
+                        .out = {1, 1, 1},
+                        .kernel = {1, 1, 1},
+                        .stride = {1, 1, 1},
+                        .dilation = {1, 1, 1}};
 }
 
-oxp_status oxp_window_read(oxp_node *n, int spatial, const int64_t *in, const int64_t *kernel, oxp_window_options options,
-                           oxp_window *w)
+oxp_status oxp_window_read(oxp_node *n, int spatial, const int64_t *in, const int64_t *kernel,
+                           oxp_window_options options, oxp_window *w)
 {
     attributes a;
     OXP_TRY(read_attributes(n, spatial, options.dilations, &a));
@@ -156,7 +173,8 @@ oxp_status oxp_window_read(oxp_node *n, int spatial, const int64_t *in, const in
 }
 
 /* output_shape may name the spatial axes or all of them. */
-static oxp_status read_output_shape(oxp_node *n, int spatial, bool *given, int64_t out[OXP_MAX_SPATIAL])
+static oxp_status read_output_shape(oxp_node *n, int spatial, bool *given,
+                                    int64_t out[OXP_MAX_SPATIAL])
 {
     const int64_t *values;
     size_t count;
@@ -165,12 +183,14 @@ static oxp_status read_output_shape(oxp_node *n, int spatial, bool *given, int64
     if (!values)
         return OXP_OK;
     if (count != (size_t)spatial && count != (size_t)spatial + 2)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "attribute \"output_shape\" has %zu values, expected %d", count,
+        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
+                             "attribute \"output_shape\" has %zu values, expected %d", count,
                              spatial);
     values += count - (size_t)spatial;
     for (int i = 0; i < spatial; i++) {
         if (values[i] < 1 || values[i] > VALUE_LIMIT)
-            return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "attribute \"output_shape\" holds %lld for spatial axis %d",
+            return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE",
+                                 "attribute \"output_shape\" holds %lld for spatial axis %d",
                                  (long long)values[i], i);
         out[i] = values[i];
     }
@@ -178,8 +198,8 @@ static oxp_status read_output_shape(oxp_node *n, int spatial, bool *given, int64
 }
 
 /* The size of an axis of y, and its padding when that follows from the size. */
-static oxp_status transposed_size(oxp_node *n, attributes *a, int i, int64_t in, int64_t natural, const int64_t *stated,
-                                  int64_t *out)
+static oxp_status transposed_size(oxp_node *n, attributes *a, int i, int64_t in, int64_t natural,
+                                  const int64_t *stated, int64_t *out)
 {
     bool same = a->padding == SAME_UPPER || a->padding == SAME_LOWER;
     if (stated || same) {
@@ -190,12 +210,15 @@ static oxp_status transposed_size(oxp_node *n, attributes *a, int i, int64_t in,
     }
     *out = natural - a->begin[i] - a->end[i];
     if (*out < 1)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-VALUE", "spatial axis %d of the output has %lld positions before padding, the pads take %lld",
-                             i, (long long)natural, (long long)(a->begin[i] + a->end[i]));
+        return oxp_node_fail(
+            n, OXP_EFORMAT, "E-ATTR-VALUE",
+            "spatial axis %d of the output has %lld positions before padding, the pads take %lld",
+            i, (long long)natural, (long long)(a->begin[i] + a->end[i]));
     return OXP_OK;
 }
 
-oxp_status oxp_window_read_transposed(oxp_node *n, int spatial, const int64_t *in, const int64_t *kernel, oxp_window *w)
+oxp_status oxp_window_read_transposed(oxp_node *n, int spatial, const int64_t *in,
+                                      const int64_t *kernel, oxp_window *w)
 {
     attributes a;
     int64_t output_padding[OXP_MAX_SPATIAL], stated[OXP_MAX_SPATIAL];
@@ -208,7 +231,8 @@ oxp_status oxp_window_read_transposed(oxp_node *n, int spatial, const int64_t *i
         int64_t steps, natural, out = 0;
         if (__builtin_mul_overflow(a.strides[i], in[i] - 1, &steps) ||
             __builtin_add_overflow(steps, output_padding[i] + extent(&a, i, kernel), &natural))
-            return oxp_node_fail(n, OXP_ELIMIT, "E-SHAPE-OVERFLOW", "spatial axis %d of the output overflows", i);
+            return oxp_node_fail(n, OXP_ELIMIT, "E-SHAPE-OVERFLOW",
+                                 "spatial axis %d of the output overflows", i);
         OXP_TRY(transposed_size(n, &a, i, in[i], natural, is_stated ? stated : NULL, &out));
         int at = 3 - spatial + i;
         put_axis(w, at, &a, i, kernel[i]);

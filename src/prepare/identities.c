@@ -79,6 +79,17 @@ static oxp_status note(oxp_pass *p, const oxp_graph_node *node)
                             oxp_graph_node_text(label, node));
 }
 
+/* Readers of `v` read `name`; the whole graph is searched only when bodies read it too. */
+static oxp_status redirect(oxp_pass *p, const oxp_graph *g, const oxp_value *v, const char *name)
+{
+    for (size_t i = 0; i < v->use_count; i++) {
+        if (v->uses[i].input == UINT32_MAX)
+            return oxp_edit_replace_uses(p->model, g->proto, v->name, name);
+        OXP_TRY(oxp_edit_set_input(p->model, v->uses[i].node->proto, v->uses[i].input, name));
+    }
+    return OXP_OK;
+}
+
 static oxp_status bypass(oxp_pass *p, size_t scope, const oxp_graph_node *node, size_t from)
 {
     const oxp_graph *g = p->scopes[scope].graph;
@@ -87,7 +98,7 @@ static oxp_status bypass(oxp_pass *p, size_t scope, const oxp_graph_node *node, 
     if (!oxp_pass_admit(p, out->name))
         return OXP_OK;
     OXP_TRY(note(p, node));
-    OXP_TRY(oxp_edit_replace_uses(p->model, g->proto, out->name, input));
+    OXP_TRY(redirect(p, g, out, input));
     OXP_TRY(oxp_edit_remove_node(p->model, g->proto, node->proto));
     OXP_TRY(oxp_edit_remove_value_info(p->model, g->proto, out->name));
     oxp_pass_touch(p, scope, node);
@@ -107,7 +118,7 @@ static oxp_status take_over(oxp_pass *p, size_t scope, const oxp_graph_node *nod
         return OXP_OK;
     OXP_TRY(note(p, node));
     OXP_TRY(oxp_edit_remove_node(p->model, g->proto, node->proto));
-    OXP_TRY(oxp_edit_replace_uses(p->model, g->proto, in->name, out->name));
+    OXP_TRY(redirect(p, g, in, out->name));
     OXP_TRY(oxp_edit_set_output(p->model, producer->proto, in->producer_output, out->name));
     OXP_TRY(oxp_edit_remove_value_info(p->model, g->proto, in->name));
     oxp_pass_touch(p, scope, node);

@@ -83,8 +83,16 @@ static oxp_status convert(worker *w, const oxp_graph_node *node, const char *cod
     size_t at = oxp_edit_position(g->proto, node->proto);
     const char *operands[4] = {q->codes, codes, q->zero_point, zero}, *factors[2] = {q->scale, scales};
     oxp_node_proto *made;
+    OXP_TRY(oxp_edit_name(&sum, e, "t"));
+    oxp_new_node product_node = {.type = "MatMulInteger",
+                                 .domain = "",
+                                 .name = node->name, /* by which a user knows it */
+                                 .input_count = 4,
+                                 .output_count = 1,
+                                 .inputs = operands,
+                                 .outputs = &sum};
     OXP_TRY(oxp_edit_remove_node(e->model, g->proto, node->proto));
-    OXP_TRY(oxp_edit_node(&made, e, g, at, "MatMulInteger", 4, operands, &sum));
+    OXP_TRY(oxp_edit_insert_node(NULL, e->model, g->proto, at, &product_node));
     OXP_TRY(oxp_edit_node(&made, e, g, at + 1, "Cast", 1, &sum, &real));
     OXP_TRY(oxp_edit_set_int(e->model, made, "to", OXP_FLOAT));
     OXP_TRY(oxp_edit_node(&made, e, g, at + 2, "Mul", 2, factors, &scale));

@@ -1,11 +1,17 @@
 """Which nodes that a report calls quantised does ONNX Runtime compute in integers?
 
-    fusion.py MODEL.onnx REPORT.json     prints every claimed node and the operator it became
+    fusion.py SOURCE.onnx MODEL.onnx REPORT.json     every claimed node and what it became
 
 The graph is taken as ONNX Runtime optimised it for this machine. A claimed node (every node of a
 weight whose technique is w8a8 or dynamic) is looked for in three ways, since fusions rename: by its
-own name, by the integer initializers that its weight is made of, by the tensors it makes. It counts
-as fused when an integer operator is among what is found and no float operator with a weight is.
+own name, by the integer initializers that its weight is made of, by the tensors it makes. (Where
+the written model has no node of that name, it is what stands behind the tensor that the node makes
+in the source.) It counts as fused when an integer operator is among what is found and no float
+operator with a weight is.
+
+`uncalled` is the other side: nodes that nobody called quantised and that ONNX Runtime quantises on
+its own, as it does with a float Conv or Gemm between DequantizeLinear and QuantizeLinear: one scale
+for the whole weight.
 """
 import collections
 import json
@@ -31,6 +37,9 @@ CARRIERS = {"DequantizeLinear", "Identity", "Transpose", "Reshape", "Squeeze", "
             "Mul", "Sub"}
 # What may stand between an operator and the tensor that its fused form makes.
 FOLLOWERS = {"Add", "Relu", "Clip", "QuantizeLinear", "Cast", "Mul"}
+WEIGHTED = INTEGER_OPERATORS | FLOAT_OPERATORS
+# What the written model may have between a weighted operator and the tensor of the source.
+TAILS = {"Cast", "Mul", "Add", "DequantizeLinear", "QuantizeLinear", "Relu", "Clip", "Identity"}
 CODES = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
 
 Claim = collections.namedtuple("Claim", "weight node technique")
@@ -96,6 +105,21 @@ class Written:
         parts = (name + "_", name + "/")
         return exact or [node for node in self.nodes if name and node.name.startswith(parts)]
 
+    def behind(self, tensors):
+        """The weighted operators that make these tensors, alone or with a tail."""
+        found, waiting, seen = [], list(tensors), set()
+        while waiting:
+            name = waiting.pop()
+            if name in seen or name not in self.maker:
+                continue
+            seen.add(name)
+            node = self.maker[name]
+            if node.op_type in WEIGHTED:
+                found.append(node)
+            elif node.op_type in TAILS:
+                waiting += node.input
+        return found
+
     def codes_of(self, node):
         """The 8-bit constants that reach an input of the node through carriers alone."""
         found, waiting = set(), list(node.input)
@@ -125,9 +149,9 @@ def weight_codes(written, weight):
     return {name for name in written.codes if name == weight or name.startswith(parts)}
 
 
-def find(claim, written, runtime_nodes):
+def find(claim, source_outputs, written, runtime_nodes):
     """The claim with the operators that its node became."""
-    originals = written.named(claim.node)
+    originals = written.named(claim.node) or written.behind(source_outputs.get(claim.node, []))
     names = {node.name for node in originals if node.name} | {claim.node}
     codes = set().union(*map(written.codes_of, originals)) or weight_codes(written, claim.weight)
     made = set().union(*map(written.outputs_of, originals))
@@ -138,10 +162,29 @@ def find(claim, written, runtime_nodes):
     return Finding(claim, sorted(operators), fused)
 
 
-def judge(path, report):
-    """Findings for all claims of a report about the model at `path`."""
+def judge(source, path, report):
+    """Findings for all claims of a report that turned `source` into the model at `path`."""
+    outputs = {node.name: node.output for node in all_nodes(onnx.load(source)) if node.name}
     written, runtime_nodes = Written(onnx.load(path)), all_nodes(optimised(path))
-    return [find(claim, written, runtime_nodes) for claim in claims(report)]
+    return [find(claim, outputs, written, runtime_nodes) for claim in claims(report)]
+
+
+def constants(model):
+    return {tensor.name for graph in graphs(model.graph) for tensor in graph.initializer} | {
+        node.output[0] for node in all_nodes(model) if node.op_type == "Constant"}
+
+
+def uncalled(path):
+    """Names of weights that are 8-bit in ONNX Runtime's graph and nowhere in the written one."""
+    runtime, known = optimised(path), constants(onnx.load(path))
+    places = {"QLinearConv": 3, "QGemm": 3, "QLinearMatMul": 3}
+    return sorted({node.input[places[node.op_type]] for node in all_nodes(runtime)
+                   if node.op_type in places} - known - runtime_computed(runtime))
+
+
+def runtime_computed(model):
+    """What nodes make while running is no weight."""
+    return {name for node in all_nodes(model) for name in node.output}
 
 
 def share(findings):
@@ -157,14 +200,17 @@ def describe(findings):
 
 
 def main():
-    if len(sys.argv) != 3:
-        raise SystemExit("usage: fusion.py MODEL.onnx REPORT.json")
-    with open(sys.argv[2], encoding="utf-8") as f:
-        findings = judge(sys.argv[1], json.load(f))
+    if len(sys.argv) != 4:
+        raise SystemExit("usage: fusion.py SOURCE.onnx MODEL.onnx REPORT.json")
+    source, path, report = sys.argv[1:]
+    with open(report, encoding="utf-8") as f:
+        findings = judge(source, path, json.load(f))
     for f in findings:
         kind = "fused" if f.fused else "FLOAT"
         print(kind, f.claim.technique, f.claim.node, ",".join(f.operators))
     print(describe(findings))
+    for name in uncalled(path):
+        print("quantised by ONNX Runtime on its own:", name)
     sys.exit(0 if share(findings) >= 0.95 else 1)
 
 

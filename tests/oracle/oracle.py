@@ -114,11 +114,15 @@ def check_accuracy(checks, case, label, logits, stated):
 
 
 def check_fusion(checks, case, precision, out, report):
-    label, findings = f"{case.name} {precision}", fusion.judge(out, report)
+    label = f"{case.name} {precision}"
+    findings = fusion.judge(case.model, out, report)
     if precision != "dynamic" or case.name not in NOTHING_DYNAMIC:
         checks.check(f"{label}: something is called quantised", len(findings) > 0)
     checks.check(f"{label}: what is called quantised is computed in integers",
                  all(f.fused for f in findings), fusion.describe(findings))
+    alone = fusion.uncalled(out)
+    checks.check(f"{label}: ONNX Runtime quantises nothing on its own", not alone,
+                 ", ".join(alone[:4]))
 
 
 def check_precision(checks, work, case, precision):

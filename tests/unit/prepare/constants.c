@@ -226,6 +226,26 @@ Test(constants, half_precision_weights_stay_stored)
     expect_sound();
 }
 
+/* Two codes of four bits in a byte, taken apart by arithmetic: the halves are larger than what
+ * they come from. */
+Test(constants, packed_codes_stay_packed)
+{
+    start(13);
+    constant("packed", OXP_UINT8, DIMS(3, 1), (uint8_t[]){0x12, 0x9a, 0xf0});
+    constant("sixteen", OXP_UINT8, 0, NULL, (uint8_t[]){16});
+    node("Div", "packed sixteen", "high");
+    node("Mul", "high sixteen", "above");
+    node("Sub", "packed above", "low");
+    ok(oxp_edit_set_int(model, node("Concat", "high low", "codes"), "axis", 1));
+    ok(oxp_edit_set_int(model, node("Cast", "codes", "t"), "to", OXP_FLOAT));
+    end_with_product("t");
+    size_t given = oxp_model_packed_bytes(model);
+    prepare_with(constants_only);
+    cr_expect_eq(count_type(prepared, "Div"), 1);
+    cr_expect_leq(oxp_model_packed_bytes(prepared), given);
+    expect_sound();
+}
+
 /* Two factors in the place of a weight are smaller than the weight. */
 Test(constants, low_rank_weights_stay_factored)
 {

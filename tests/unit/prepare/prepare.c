@@ -173,6 +173,45 @@ static int stop(void *user, const char *stage, size_t done, size_t total)
     return 1;
 }
 
+Test(prepare, what_is_prepared_is_not_prepared_again)
+{
+    start(13);
+    input("x", DIMS(-1, 4, 3, 3));
+    weights("k", DIMS(4, 4, 1, 1));
+    ints(node("Transpose", "k", "w"), "perm", 4, (int64_t[]){1, 0, 2, 3});
+    node("Conv", "x w", "v");
+    normalization("v", "n", 4);
+    node("Identity", "n", "i");
+    number("three", 3);
+    number("zero", 0);
+    number("six", 6);
+    number("s", 2);
+    node("Add", "i three", "a");
+    node("Clip", "a zero six", "h");
+    node("Mul", "i h", "q");
+    node("Div", "q six", "u");
+    node("Mul", "u s", "m");
+    node("Add", "m three", "t");
+    weights("w2", DIMS(4, 1, 3, 3));
+    oxp_node_proto *last = node("Conv", "t w2", "y");
+    ok(oxp_edit_set_int(model, last, "group", 4));
+    ints(last, "pads", 4, (int64_t[]){1, 1, 1, 1});
+    output("y");
+    prepare_all();
+    for (size_t s = 0; s < OXP_PREPARE_STEPS; s++)
+        cr_expect_eq(result.steps[s].changed, 1, "%s", result.steps[s].name);
+    cr_expect_eq(count_nodes(prepared), 5);
+    expect_sound();
+    oxp_model *twice;
+    oxp_prepare_result second;
+    ok(oxp_prepare(&twice, &second, prepared, &everything));
+    cr_expect_eq(count_nodes(twice), 5);
+    cr_expect_eq(second.tensor_count, 0);
+    cr_expect_eq(second.difference, 0);
+    oxp_prepare_release(&second);
+    oxp_model_free(twice);
+}
+
 Test(prepare, it_can_be_cancelled)
 {
     start(13);
