@@ -148,9 +148,10 @@ static const char *const examples[] = {"X[2,3,4,5] S[3] B[3] M[3] V[3]={0.5,1.0,
 static const char *const examples_1[] = {"X[2,3,4,5] S[3] B[3] M[3] V[3]={0.5,1.0,2.0}; is_test=1",
                                          NULL};
 
-static const char *const examples_14[] = {"X[2,3,4,5] S[3] B[3] M[3] V[3]={0.5,1.0,2.0}",
-                                          "X[4,2,3] S[2] B[2] M[2] V[2]={0.25,3.0}; momentum=0.75",
-                                          "X[1,2,5]:f16 S[2] B[2] M[2] V[2]={0.25,3.0}", NULL};
+static const char *const examples_14[] = {
+    "X[2,3,4,5] S[3] B[3] M[3] V[3]={0.5,1.0,2.0}",
+    "X[4,2,3] S[2] B[2] M[2] V[2]={0.25,3.0}; training_mode=1 momentum=0.75 outputs=3",
+    "X[1,2,5]:f16 S[2] B[2] M[2] V[2]={0.25,3.0}", NULL};
 
 #define BATCH_NORMALIZATION(since_, max_out_, examples_)                                       \
     {                                                                                          \

@@ -210,10 +210,14 @@ static const char *const lp_examples_18[] = {
         .max_out = max_out_, .prepare = prepare_, .forward = forward_, .examples = examples_  \
     }
 
+static const char *const max_examples_8[] = {
+    "X[1,2,5,6]; kernel_shape=2,3 storage_order=1 outputs=2",
+    "X[2,3,7,7]; kernel_shape=3,3 strides=2,2 pads=1,1,1,1 outputs=2", NULL};
+
 const oxp_operator oxp_op_max_pool_1 =
     POOL("MaxPool", 1, 1, prepare_max, forward_max, max_examples);
 const oxp_operator oxp_op_max_pool_8 =
-    POOL("MaxPool", 8, 2, prepare_max, forward_max, max_examples);
+    POOL("MaxPool", 8, 2, prepare_max, forward_max, max_examples_8);
 const oxp_operator oxp_op_max_pool_10 =
     POOL("MaxPool", 10, 2, prepare_max, forward_max, max_examples_10);
 const oxp_operator oxp_op_max_pool_12 =

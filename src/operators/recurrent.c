@@ -136,13 +136,13 @@ static bool weight(const oxp_graph_node *def, int input, int rank, int *channel_
 }
 
 static const char *const rnn_examples[] = {
-    "X[4,2,3] W[1,5,3] R[1,5,5]; hidden_size=5",
+    "X[4,2,3] W[1,5,3] R[1,5,5]; hidden_size=5 outputs=2",
     "X[3,2,3] W[2,4,3] R[2,4,4] B[2,8] L[2]:i32={3,2} H[2,2,4]; hidden_size=4 "
     "direction='bidirectional'",
     "X[3,2,3] W[1,4,3] R[1,4,4] B[1,8]; hidden_size=4 direction='reverse' clip=0.5", NULL};
 
 static const char *const gru_examples[] = {
-    "X[4,2,3] W[1,15,3] R[1,15,5]; hidden_size=5",
+    "X[4,2,3] W[1,15,3] R[1,15,5]; hidden_size=5 outputs=2",
     "X[3,2,3] W[2,12,3] R[2,12,4] B[2,24] L[2]:i32={1,3} H[2,2,4]; hidden_size=4 "
     "direction='bidirectional'",
     "X[3,2,3] W[1,12,3] R[1,12,4] B[1,24]; hidden_size=4 linear_before_reset=1",
@@ -151,22 +151,24 @@ static const char *const gru_examples[] = {
     NULL};
 
 static const char *const lstm_examples[] = {
-    "X[4,2,3] W[1,20,3] R[1,20,5]; hidden_size=5",
+    "X[4,2,3] W[1,20,3] R[1,20,5]; hidden_size=5 outputs=3",
     "X[3,2,3] W[2,16,3] R[2,16,4] B[2,32] L[2]:i32={2,3} H[2,2,4] C[2,2,4] P[2,12]; hidden_size=4 "
     "direction='bidirectional'",
     "X[3,2,3] W[1,16,3] R[1,16,4] B[1,32]; hidden_size=4 direction='reverse' clip=0.5",
     "X[3,2,3] W[1,16,3] R[1,16,4] B[1,32]; hidden_size=4 input_forget=1", NULL};
 
-static const char *const rnn_examples_14[] = {"X[2,4,3] W[2,5,3] R[2,5,5] B[2,10] _ H[2,2,5]; "
-                                              "hidden_size=5 layout=1 direction='bidirectional'",
-                                              NULL};
-static const char *const gru_examples_14[] = {"X[2,4,3] W[2,15,3] R[2,15,5] B[2,30] _ H[2,2,5]; "
-                                              "hidden_size=5 layout=1 direction='bidirectional'",
-                                              "X[4,2,3] W[1,15,3] R[1,15,5]; hidden_size=5", NULL};
+static const char *const rnn_examples_14[] = {
+    "X[2,4,3] W[2,5,3] R[2,5,5] B[2,10] _ H[2,2,5]; "
+    "hidden_size=5 layout=1 direction='bidirectional' outputs=2",
+    NULL};
+static const char *const gru_examples_14[] = {
+    "X[2,4,3] W[2,15,3] R[2,15,5] B[2,30] _ H[2,2,5]; "
+    "hidden_size=5 layout=1 direction='bidirectional'",
+    "X[4,2,3] W[1,15,3] R[1,15,5]; hidden_size=5 outputs=2", NULL};
 static const char *const lstm_examples_14[] = {
     "X[2,4,3] W[2,20,3] R[2,20,5] B[2,40] _ H[2,2,5] C[2,2,5]; hidden_size=5 layout=1 "
     "direction='bidirectional'",
-    "X[4,2,3] W[1,20,3] R[1,20,5]; hidden_size=5", NULL};
+    "X[4,2,3] W[1,20,3] R[1,20,5]; hidden_size=5 outputs=3", NULL};
 
 #define RECURRENT(type_, since_, max_in_, max_out_, prepare_, examples_)                          \
     {                                                                                             \

@@ -39,7 +39,7 @@ static oxp_status prepare(oxp_node *n, bool simplified)
     state->simplified = simplified;
     state->beta = simplified ? -1 : 3;
     state->bias = simplified ? 3 : 4;
-    state->epsilon = (double)oxp_attr_float(n, "epsilon", simplified ? 1e-5f : 1e-12f);
+    state->epsilon = (double)oxp_attr_float(n, "epsilon", 1e-12f);
     state->length = (size_t)x->dims[x->rank - 1];
     state->rows = 1;
     int64_t dims[OXP_MAX_RANK];

@@ -2,12 +2,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "report/jobs.h"
+#include "report/observed.h"
 #include "techniques/technique.h"
 
 typedef struct totals {
-    double parameters, bytes;
+    double parameters, bytes, macs;
     size_t nodes, missing;
+    bool has_macs;
 } totals;
 
 static const char *kind_of(const oxp_value_info *v)
@@ -33,9 +34,10 @@ static oxp_status add_values(oxp_report *r, const char *key, const char *label, 
             strncat(text, part, sizeof text - strlen(text) - 2);
         }
         strncat(text, "]", sizeof text - strlen(text) - 1);
-        char clean[OXP_QUOTED_MAX];
-        oxp_quote(clean, text);
-        OXP_TRY(oxp_report_line(r, "%s %s %s %s", label, oxp_quote(quoted, v->name), kind_of(v), v->rank < 0 ? "[?]" : clean));
+        char clean[OXP_QUOTED_MAX]; /* names of dimensions may hold anything; the quotes are not wanted */
+        int length = (int)strlen(oxp_quote(clean, text)) - 2;
+        OXP_TRY(oxp_report_line(r, "%s %s %s %.*s", label, oxp_quote(quoted, v->name), kind_of(v),
+                                v->rank < 0 ? 3 : length, v->rank < 0 ? "[?]" : clean + 1));
     }
     return OXP_OK;
 }
@@ -67,7 +69,25 @@ static double node_parameters(const oxp_graph_node *n)
     return count;
 }
 
-static oxp_status describe_node(oxp_report *r, json_t *array, const oxp_graph_node *n, totals *t)
+/* ": [1,24,28,28], 5.2 k MACs", or nothing when the node was not run. */
+static void observed_text(char out[OXP_SHAPE_TEXT_MAX + 40], json_t *o, const oxp_observed_node *seen, totals *t)
+{
+    char shape[OXP_SHAPE_TEXT_MAX];
+    out[0] = '\0';
+    if (!seen || !seen->ran)
+        return;
+    oxp_json_shape(o, "shape", seen->rank, seen->dims, NULL);
+    oxp_json_real(o, "bytes", seen->bytes);
+    int length = snprintf(out, OXP_SHAPE_TEXT_MAX, ", %s", oxp_shape_text(shape, seen->rank, seen->dims));
+    if (seen->macs < 0)
+        return;
+    oxp_json_real(o, "macs", seen->macs);
+    t->macs += seen->macs;
+    snprintf(out + length, 40, ", %.4g MACs", seen->macs);
+}
+
+static oxp_status describe_node(oxp_report *r, json_t *array, const oxp_graph_node *n, const oxp_observed_node *seen,
+                                totals *t)
 {
     bool known;
     const oxp_operator *op = oxp_operator_find(n->domain, n->type, oxp_model_opset(n->graph->model, n->domain), &known);
@@ -84,17 +104,21 @@ static oxp_status describe_node(oxp_report *r, json_t *array, const oxp_graph_no
         oxp_json_integer(o, "depth", n->graph->depth);
     t->nodes++;
     t->missing += op == NULL;
-    return oxp_report_line(r, "%*snode %zu %s %s%s%.0f parameters%s", 2 * n->graph->depth, "", n->index, oxp_quote(type, n->type),
-                           oxp_quote(name, n->name), ": ", parameters, op ? "" : "  CANNOT BE RUN");
+    char observed[OXP_SHAPE_TEXT_MAX + 40];
+    observed_text(observed, o, seen, t);
+    return oxp_report_line(r, "%*snode %zu %s %s: %.0f parameters%s%s", 2 * n->graph->depth, "", n->index,
+                           oxp_quote(type, n->type), oxp_quote(name, n->name), parameters, observed,
+                           op ? "" : "  CANNOT BE RUN");
 }
 
-static oxp_status describe_nodes(oxp_report *r, const oxp_graph *const *graphs, size_t count, totals *t)
+static oxp_status describe_nodes(oxp_report *r, const oxp_graph *const *graphs, size_t count, const oxp_observed *seen,
+                                 totals *t)
 {
     json_t *array = oxp_json_array(r->json, "nodes");
     for (size_t g = 0; g < count; g++)
         for (size_t n = 0; n < graphs[g]->node_count; n++)
             if (strcmp(graphs[g]->nodes[n].type, "Constant") != 0)
-                OXP_TRY(describe_node(r, array, &graphs[g]->nodes[n], t));
+                OXP_TRY(describe_node(r, array, &graphs[g]->nodes[n], seen->nodes ? &seen->nodes[g][n] : NULL, t));
     return OXP_OK;
 }
 
@@ -145,12 +169,16 @@ static oxp_status describe_totals(oxp_report *r, const oxp_graph *const *graphs,
     oxp_json_integer(o, "parameters", (long long)t->parameters);
     oxp_json_integer(o, "bytes", (long long)t->bytes);
     oxp_json_integer(o, "nodes", (long long)t->nodes);
+    if (t->has_macs)
+        oxp_json_real(o, "macs", t->macs);
     char bytes[32];
+    if (t->has_macs)
+        OXP_TRY(oxp_report_line(r, "%.4g MACs a sample", t->macs));
     return oxp_report_line(r, "%zu nodes (%zu cannot be run), %.0f parameters, %s", t->nodes, t->missing, t->parameters,
                            oxp_bytes_text(bytes, t->bytes));
 }
 
-static oxp_status job_info(oxp_report *r, oxp_loaded *l, const char *path)
+static oxp_status job_info(oxp_report *r, oxp_loaded *l, const char *path, const oxp_input_options *input)
 {
     oxp_json_string(r->json, "model", path);
     json_t *opsets = oxp_json_object(r->json, "opsets");
@@ -167,7 +195,12 @@ static oxp_status job_info(oxp_report *r, oxp_loaded *l, const char *path)
     totals t = {0};
     OXP_TRY(oxp_graph_all(&graphs, &count, &l->arena, l->graph));
     OXP_TRY(describe_io(r, l->graph));
-    OXP_TRY(describe_nodes(r, graphs, count, &t));
+    oxp_observed seen;
+    OXP_TRY(oxp_observe(&seen, l, input));
+    t.has_macs = seen.nodes != NULL;
+    OXP_TRY(describe_nodes(r, graphs, count, &seen, &t));
+    if (!seen.nodes)
+        OXP_TRY(oxp_report_line(r, "shapes and MACs are not known: %s", seen.why_not));
     OXP_TRY(describe_weights(r, &l->arena, l->graph));
     return describe_totals(r, graphs, count, l->model, &t);
 }
@@ -183,7 +216,7 @@ oxp_status oxp_info_file(oxp_report **out, oxp_ctx *ctx, const char *model, cons
         const oxp_file_id *ids = oxp_model_files(l.model, &count);
         status = oxp_report_protect(r, ids, count);
         if (status == OXP_OK)
-            status = job_info(r, &l, model);
+            status = job_info(r, &l, model, input);
         if (status == OXP_OK)
             *out = r;
         else
