@@ -45,16 +45,22 @@ OXP_BINARY_LOOP(OXP_WIDE, prelu_u64, uint64_t, uint64_t, ((void)b, a))
     {                                                              \
         if (b == 0)                                                \
             return 0;                                              \
-        return b == -1 ? (T)(U)(0u - (U)a) : (T)(a / b);           \
+        if (b == -1)                                               \
+            return (T)(U)(0u - (U)a);                              \
+        return (T)(a / b);                                         \
     }                                                              \
     static T remainder_i##bits(T a, T b)                           \
     {                                                              \
-        return b == 0 || b == -1 ? 0 : (T)(a % b);                 \
+        if (b == 0 || b == -1)                                     \
+            return 0;                                              \
+        return (T)(a % b);                                         \
     }                                                              \
     static T floor_remainder_i##bits(T a, T b)                     \
     {                                                              \
         T r = remainder_i##bits(a, b);                             \
-        return r != 0 && (r < 0) != (b < 0) ? (T)(r + b) : r;      \
+        if (r != 0 && (r < 0) != (b < 0))                          \
+            return (T)(r + b);                                     \
+        return r;                                                  \
     }                                                              \
     OXP_BINARY_LOOP(, div_i##bits, T, T, quotient_i##bits(a, b))   \
     OXP_BINARY_LOOP(, fmod_i##bits, T, T, remainder_i##bits(a, b)) \
