@@ -97,7 +97,9 @@ static void load_integers(const oxp_tensor *x, size_t start, int64_t *to, size_t
 static unsigned code_at(const oxp_tensor *x, size_t i)
 {
     const uint8_t *data = x->data;
-    return x->dtype == OXP_FLOAT4E2M1 ? data[i / 2] >> (i % 2 * 4) & 0xfu : data[i];
+    if (x->dtype == OXP_FLOAT4E2M1)
+        return (unsigned)data[i / 2] >> (i % 2 * 4) & 0xfu;
+    return data[i];
 }
 
 static void load_floats(const oxp_tensor *x, size_t start, double *to, size_t count)

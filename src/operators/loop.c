@@ -1,9 +1,9 @@
 /* loop.c - Loop: (i, condition, variables) -> (condition, variables, scan outputs), run while the
  * condition holds and i is below the trip count. https://onnx.ai/onnx/operators/onnx__Loop.html
  *
- * Without a trip count only the condition ends it, without a condition input only the trip count;
- * every step counts against the limit of node executions. Scan outputs are stacked along a new axis
- * 0. */
+ * Both may be missing; every step counts against the limit of node executions. Without a condition
+ * input the body's condition still ends the loop, as in ONNX Runtime (the standard ignores it
+ * then). Scan outputs are stacked along a new axis 0. */
 #include "operators/control_flow.h"
 
 typedef struct loop_state {
@@ -104,17 +104,16 @@ static oxp_status step(oxp_node *n, size_t body, loop_run *r, int64_t i, bool *c
 static oxp_status run_steps(oxp_node *n, size_t body, loop_run *r)
 {
     int64_t trips = INT64_MAX;
-    bool condition = true, has_condition = n->in_count > 1 && n->in[1];
+    bool condition = true;
     if (n->in_count > 0 && n->in[0])
         OXP_TRY(oxp_move_scalar(n, 0, &trips));
-    if (has_condition)
+    if (n->in_count > 1 && n->in[1])
         OXP_TRY(oxp_body_condition(n, n->in[1], "input 1", &condition));
     for (int64_t i = 0; i < trips && condition; i++) {
         if ((uint64_t)i >= n->ctx->step_limit)
             return oxp_node_fail(n, OXP_ELIMIT, "E-LIMIT-STEPS", "more than %llu steps",
                                  (unsigned long long)n->ctx->step_limit);
         OXP_TRY(step(n, body, r, i, &condition));
-        condition = condition || !has_condition;
     }
     return OXP_OK;
 }

@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "kernels/gemm.h"
+#include "kernels/nbits.h"
 #include "operators/real.h"
 
 #define TILE ((size_t)64) /* rows of B */
@@ -114,35 +115,36 @@ typedef struct weights {
     const int32_t *groups;
 } weights;
 
-static unsigned code_at(const uint8_t *codes, size_t i, unsigned bits)
-{
-    size_t bit = i * bits;
-    return (unsigned)codes[bit / 8] >> (bit % 8) & ((1u << bits) - 1);
-}
-
 static float zero_at(const weights *w, size_t row, size_t block)
 {
     if (w->packed_zeros)
-        return (float)code_at(w->packed_zeros + row * zero_row_bytes(w->s), block, w->s->bits);
+        return (float)oxp_code_at(w->packed_zeros + row * zero_row_bytes(w->s), block, w->s->bits);
     if (w->float_zeros)
         return w->float_zeros[row * w->s->blocks + block];
     return (float)(1u << (w->s->bits - 1));
 }
 
-/* out[k] of one row. The codes lie in order along k; the block that a column's scale is taken from
- * may be named. */
+/* Columns first..first+count-1 of one row with the scale of a block; the codes lie in order. */
+static void dequantise_run(const weights *w, size_t row, size_t block, size_t first, size_t count,
+                           float *out)
+{
+    const nbits_state *s = w->s;
+    float scale = w->scales[row * s->blocks + block], zero = zero_at(w, row, block);
+    const uint8_t *codes = w->codes + row * row_bytes(s);
+    if (count > 1)
+        oxp_unpack_bits(out + first, codes + first * s->bits / 8, count, s->bits, zero, scale);
+    else
+        out[first] = ((float)oxp_code_at(codes, first, s->bits) - zero) * scale;
+}
+
 static void dequantise_row(const weights *w, size_t row, float *out)
 {
     const nbits_state *s = w->s;
-    const uint8_t *codes = w->codes + row * row_bytes(s);
-    float scale = 0, zero = 0;
-    for (size_t k = 0; k < s->k; k++) {
-        if (w->groups || k % s->block_size == 0) {
-            size_t block = w->groups ? (size_t)w->groups[k] : k / s->block_size;
-            scale = w->scales[row * s->blocks + block];
-            zero = zero_at(w, row, block);
-        }
-        out[k] = ((float)code_at(codes, k, s->bits) - zero) * scale;
+    for (size_t k = 0; k < s->k && w->groups; k++)
+        dequantise_run(w, row, (size_t)w->groups[k], k, 1, out);
+    for (size_t k = 0; k < s->k && !w->groups; k += s->block_size) {
+        size_t count = s->k - k < s->block_size ? s->k - k : s->block_size;
+        dequantise_run(w, row, k / s->block_size, k, count, out);
     }
 }
 

@@ -101,7 +101,7 @@ void oxp_codes_unpack(int8_t *to, const oxp_tensor *packed)
     unsigned sign = is_signed ? 1u << (bits - 1) : 0;
     const uint8_t *bytes = packed->data;
     for (size_t i = 0; i < packed->count; i++) {
-        unsigned code = bytes[i / per_byte] >> (i % per_byte * bits) & mask;
+        unsigned code = (unsigned)bytes[i / per_byte] >> (i % per_byte * bits) & mask;
         to[i] = (int8_t)((int)(code ^ sign) - (int)sign);
     }
 }
@@ -124,7 +124,7 @@ static float value_of(const oxp_tensor *t, size_t i)
     if (t->dtype == OXP_FLOAT8E8M0)
         return oxp_e8m0_load(codes[i]);
     if (t->dtype == OXP_FLOAT4E2M1)
-        return oxp_float8_load(t->dtype, codes[i / 2] >> (i % 2 * 4) & 0xfu);
+        return oxp_float8_load(t->dtype, (unsigned)codes[i / 2] >> (i % 2 * 4) & 0xfu);
     if (oxp_dtype_is_float8(t->dtype))
         return oxp_float8_load(t->dtype, codes[i]);
     return (float)oxp_tensor_real(t, i);

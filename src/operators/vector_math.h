@@ -17,14 +17,10 @@
 /* OXP_WIDE: vectorise this function. OXP_HOT: also once per instruction set. OXP_LANES: the loop
  * that follows carries nothing from one round to the next, also when the output is one of the
  * inputs. */
-#if defined(__SANITIZE_ADDRESS__) || defined(OXP_NO_CLONES)
+#if defined(__SANITIZE_ADDRESS__) || defined(__clang__)
 #define OXP_WIDE
 #define OXP_HOT
 #define OXP_LANES
-#elif defined(__clang__)
-#define OXP_WIDE
-#define OXP_HOT
-#define OXP_LANES _Pragma("clang loop vectorize(assume_safety)")
 #else
 #define OXP_WIDE __attribute__((optimize("O3", "no-math-errno", "no-trapping-math")))
 #if defined(__x86_64__)

@@ -10,12 +10,11 @@
 #include <time.h>
 
 #include "onnx/save.h"
-#include "onnx/upgrade.h"
 #include "planner/settings.h"
 #include "techniques/islands.h"
 #include "util/map.h"
 
-#define PREPARE_SAMPLES 2
+#define PREPARE_SAMPLES 4
 
 static double now(void)
 {
@@ -52,6 +51,36 @@ static oxp_status open_samples(oxp_compression *c)
 
 /* ---- prepare ---- */
 
+/* The opset that the forms of a precision need: per-channel QuantizeLinear 13, MatMulInteger 11. */
+static int64_t needed_opset(const oxp_compression *c)
+{
+    static const int64_t needed[] = {[OXP_PRECISION_NONE] = 0,
+                                     [OXP_PRECISION_W8] = 0,
+                                     [OXP_PRECISION_DYNAMIC] = 11,
+                                     [OXP_PRECISION_W8A8] = 13};
+    return needed[c->placement.precision];
+}
+
+/* A model that cannot be raised stays where it is, and the forms that need more are not used. */
+static oxp_status raise_opset(oxp_compression *c, const oxp_tensor *const *const *samples,
+                              size_t count)
+{
+    double difference;
+    c->opset_before = oxp_model_opset(c->prepared, "");
+    oxp_status status = oxp_prepare_raise_opset(&c->raised, &difference, c->prepared,
+                                                needed_opset(c), samples, count);
+    if (status == OXP_EUNSUPPORTED) {
+        c->opset_reason = oxp_arena_strdup(&c->arena, c->ctx->message);
+        oxp_ctx_clear(c->ctx);
+        oxp_log(c->ctx, OXP_LOG_WARNING, "the opset stays at %lld: %s", (long long)c->opset_before,
+                c->opset_reason);
+        status = oxp_model_clone(&c->raised, c->prepared);
+    }
+    if (status == OXP_OK)
+        c->opset_after = oxp_model_opset(c->raised, "");
+    return status;
+}
+
 static oxp_status prepare_with(oxp_compression *c, oxp_tensor *tensors, size_t count)
 {
     size_t inputs = c->source_graph->input_count;
@@ -60,9 +89,10 @@ static oxp_status prepare_with(oxp_compression *c, oxp_tensor *tensors, size_t c
     if (!fed || !samples)
         return OXP_ELIMIT;
     for (size_t s = 0; s < count; s++) {
-        OXP_TRY(c->samples.source.get(c->samples.source.user, c->ctx, c->fit[s], &tensors[s * inputs]));
+        oxp_tensor *sample = &tensors[s * inputs];
+        OXP_TRY(c->samples.source.get(c->samples.source.user, c->ctx, c->fit[s], sample));
         for (size_t i = 0; i < inputs; i++)
-            fed[s * inputs + i] = &tensors[s * inputs + i];
+            fed[s * inputs + i] = &sample[i];
         samples[s] = &fed[s * inputs];
     }
     oxp_prepare_options options = {.fold_constants = true,
@@ -73,7 +103,7 @@ static oxp_status prepare_with(oxp_compression *c, oxp_tensor *tensors, size_t c
                                    .sample_count = count};
     OXP_TRY(oxp_prepare(&c->prepared, &c->prepare, c->source, &options));
     c->was_prepared = true;
-    return OXP_OK;
+    return raise_opset(c, samples, count);
 }
 
 static oxp_status prepare(oxp_compression *c)
@@ -86,100 +116,6 @@ static oxp_status prepare(oxp_compression *c)
     for (size_t i = 0; i < tensors; i++)
         oxp_tensor_release(&t[i]);
     oxp_free(t);
-    return status;
-}
-
-/* ---- opset ---- */
-
-typedef struct ranks { /* what one sample showed, for the up-converter */
-    const oxp_graph *const *graphs;
-    size_t graph_count;
-    int **rank;
-    oxp_dtype **dtype;
-} ranks;
-
-static oxp_status on_value(void *user, oxp_ctx *ctx, int worker, size_t slot, const oxp_graph *graph, uint32_t value,
-                           const oxp_tensor *t)
-{
-    (void)ctx;
-    (void)worker;
-    (void)slot;
-    ranks *r = user;
-    r->rank[graph->id][value] = t->rank;
-    r->dtype[graph->id][value] = t->dtype;
-    return OXP_OK;
-}
-
-static const oxp_graph *graph_of(const ranks *r, const oxp_graph_proto *g)
-{
-    for (size_t i = 0; i < r->graph_count; i++)
-        if (r->graphs[i]->proto == g)
-            return r->graphs[i];
-    return NULL;
-}
-
-static int rank_of(void *user, const oxp_graph_proto *g, const char *name)
-{
-    const ranks *r = user;
-    const oxp_graph *graph = graph_of(r, g);
-    uint32_t v = graph ? oxp_graph_find_value(graph, name) : OXP_NO_VALUE;
-    return v == OXP_NO_VALUE ? -1 : r->rank[graph->id][v];
-}
-
-static oxp_dtype dtype_of(void *user, const oxp_graph_proto *g, const char *name)
-{
-    const ranks *r = user;
-    const oxp_graph *graph = graph_of(r, g);
-    uint32_t v = graph ? oxp_graph_find_value(graph, name) : OXP_NO_VALUE;
-    return v == OXP_NO_VALUE ? OXP_UNDEFINED : r->dtype[graph->id][v];
-}
-
-static oxp_status learn_ranks(oxp_compression *c, ranks *r)
-{
-    oxp_graph *graph;
-    OXP_TRY(oxp_graph_build(&graph, &c->arena, c->raised));
-    OXP_TRY(oxp_graph_all(&r->graphs, &r->graph_count, &c->arena, graph));
-    r->rank = oxp_arena_alloc(&c->arena, r->graph_count, sizeof *r->rank);
-    r->dtype = oxp_arena_alloc(&c->arena, r->graph_count, sizeof *r->dtype);
-    for (size_t g = 0; r->rank && r->dtype && g < r->graph_count; g++) {
-        size_t n = r->graphs[g]->value_count;
-        r->rank[g] = oxp_arena_alloc(&c->arena, n + 1, sizeof **r->rank);
-        r->dtype[g] = oxp_arena_alloc(&c->arena, n + 1, sizeof **r->dtype);
-        if (!r->rank[g] || !r->dtype[g])
-            return OXP_ELIMIT;
-        for (size_t v = 0; v < n; v++) {
-            const oxp_value *value = &r->graphs[g]->values[v];
-            r->rank[g][v] = value->kind == OXP_VALUE_CONSTANT ? value->constant.rank : value->declared.rank;
-        }
-    }
-    if (!r->rank || !r->dtype)
-        return OXP_ELIMIT;
-    oxp_run_hooks hooks = {.user = r, .value = on_value};
-    size_t one = 1;
-    return c->has_samples ? oxp_run_samples(c->ctx, graph, &c->samples.source, c->fit, one, &hooks, NULL) : OXP_OK;
-}
-
-/* Raises a clone; a node that cannot be raised leaves the model where it is, and the forms that need more are not used. */
-static oxp_status raise_opset(oxp_compression *c)
-{
-    int64_t needed = c->placement.precision == OXP_PRECISION_W8A8 ? 13 : c->placement.precision == OXP_PRECISION_DYNAMIC ? 11 : 0;
-    OXP_TRY(oxp_model_clone(&c->raised, c->prepared));
-    c->opset_before = c->opset_after = oxp_model_opset(c->prepared, "");
-    if (c->opset_before >= needed)
-        return OXP_OK;
-    ranks r = {0};
-    OXP_TRY(learn_ranks(c, &r));
-    oxp_upgrade_options options = {.rank_of = rank_of, .dtype_of = dtype_of, .user = &r};
-    oxp_status status = oxp_model_upgrade(c->raised, needed, &options);
-    if (status == OXP_EUNSUPPORTED) {
-        c->opset_reason = oxp_arena_strdup(&c->arena, c->ctx->message);
-        oxp_ctx_clear(c->ctx);
-        oxp_log(c->ctx, OXP_LOG_WARNING, "the opset stays at %lld: %s", (long long)c->opset_before, c->opset_reason);
-        oxp_model_free(c->raised);
-        c->raised = NULL;
-        return oxp_model_clone(&c->raised, c->prepared);
-    }
-    c->opset_after = oxp_model_opset(c->raised, "");
     return status;
 }
 
@@ -258,13 +194,10 @@ static void respect_opset(oxp_compression *c)
     for (size_t i = 0; i < c->site_count; i++) {
         oxp_choice *choice = &c->choices[i];
         int64_t needed = choice->technique == &oxp_technique_w8a8 ? 13 : choice->technique == &oxp_technique_dynamic ? 11 : 0;
-        if (choice->technique == &oxp_technique_w8 && c->sites[i].is_table)
-            needed = 13;
         if (c->opset_after >= needed)
             continue;
         const char *why = NULL;
-        bool table = c->sites[i].is_table;
-        choice->technique = !table && oxp_technique_w8.applies(&c->sites[i], &why) ? &oxp_technique_w8 : NULL;
+        choice->technique = oxp_technique_w8.applies(&c->sites[i], &why) ? &oxp_technique_w8 : NULL;
         choice->reason = "the opset could not be raised to what the form needs";
     }
 }
@@ -553,7 +486,6 @@ static oxp_status search(oxp_compression *c)
 {
     double start = now();
     OXP_TRY(prepare(c));
-    OXP_TRY(raise_opset(c));
     OXP_TRY(find_sites(c));
     OXP_TRY(measure_work(c));
     OXP_TRY(place(c));

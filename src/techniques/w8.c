@@ -67,11 +67,15 @@ static oxp_status store_table(oxp_edit *e, const oxp_site *s)
     return oxp_edit_drop_constant(e, s->graph, s->value);
 }
 
+/* DequantizeLinear with an axis came with opset 13; before, a table is stored like any weight. */
 static oxp_status apply(oxp_edit *e)
 {
-    for (size_t i = 0; i < e->site_count; i++)
+    bool tables = oxp_model_opset(e->model, "") >= 13;
+    for (size_t i = 0; i < e->site_count; i++) {
+        const oxp_site *s = &e->sites[i];
         if (e->choices[i].technique == &oxp_technique_w8)
-            OXP_TRY(e->sites[i].is_table ? store_table(e, &e->sites[i]) : store(e, &e->sites[i]));
+            OXP_TRY(tables && s->is_table ? store_table(e, s) : store(e, s));
+    }
     return OXP_OK;
 }
 

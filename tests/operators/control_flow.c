@@ -286,13 +286,15 @@ Test(control_flow, loop_without_a_trip_count_follows_the_condition)
     close_model(&f);
 }
 
-Test(control_flow, loop_without_a_condition_follows_the_trip_count)
+Test(control_flow, loop_without_a_condition_starts_and_follows_the_body)
 {
     fixture f;
     message graph = doubling_loop("trips - start");
     open_model(&f, &graph);
-    cr_assert_eq(run_loop(&f, 4, 0, -1), OXP_OK, "%s", f.ctx.message);
+    cr_assert_eq(run_loop(&f, 4, 0, 100), OXP_OK, "%s", f.ctx.message);
     expect_values(&f.out[0], 1, (double[]){16});
+    cr_assert_eq(run_loop(&f, 4, 0, 1), OXP_OK, "%s", f.ctx.message);
+    expect_values(&f.out[0], 1, (double[]){4});
     close_model(&f);
 }
 

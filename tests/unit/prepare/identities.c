@@ -177,3 +177,28 @@ Test(identities, in_bodies_and_what_bodies_read)
     expect_same_outputs(0);
     expect_sound();
 }
+
+/* A body may name a value from around it as its output; that name is left alone. */
+Test(identities, what_a_body_hands_on_stays)
+{
+    oxp_model *bodies[2];
+    for (int i = 0; i < 2; i++) {
+        start(13);
+        if (i)
+            node("Neg", "copy", "e");
+        output(i ? "e" : "copy");
+        bodies[i] = model;
+    }
+    start(13);
+    input("x", DIMS(-1, 3));
+    oxp_value_info condition = info_of("c", OXP_BOOL, 0, NULL);
+    ok(oxp_edit_add_input(model, g, &condition));
+    node("Relu", "x", "r");
+    node("Identity", "r", "copy");
+    output("y");
+    append_if("c", "y", bodies[0], bodies[1]);
+    prepare_with(constants_only);
+    cr_expect_eq(count_type(prepared, "Identity"), 1);
+    expect_same_outputs(0);
+    expect_sound();
+}
