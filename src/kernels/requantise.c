@@ -27,7 +27,7 @@ OXP_VECTORISED static void round_codes(int32_t *restrict codes, const float *res
 static void store_codes(void *codes, bool is_signed, size_t first, const float *x, size_t n,
                         int32_t zero_point)
 {
-    int32_t lowest = is_signed ? -128 : 0, whole[CHUNK];
+    int32_t lowest = is_signed ? -128 : 0, whole[CHUNK] = {0};
     round_codes(whole, x, n, (float)(lowest - zero_point), (float)(lowest + 255 - zero_point),
                 zero_point);
     for (size_t i = 0; i < n && is_signed; i++)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "calibration/drop.h"
 #include "onnx/save.h"
 #include "planner/settings.h"
 #include "techniques/islands.h"
@@ -377,6 +378,7 @@ static oxp_status guard(oxp_compression *c)
         return OXP_OK;
     oxp_guard g = {.ctx = c->ctx,
                    .prepared = c->raised,
+                   .graph = c->graph,
                    .sites = c->sites,
                    .site_count = c->site_count,
                    .codes = c->codes,
@@ -413,6 +415,32 @@ static oxp_status apply(oxp_compression *c)
     return add_metadata(c);
 }
 
+#define POOR_SQNR_DB 10.0
+#define POOR_AGREEMENT 0.95
+
+bool oxp_compression_is_poor(const oxp_compression *c)
+{
+    if (!c->differences)
+        return false;
+    bool poor = c->sqnr_db < POOR_SQNR_DB;
+    for (size_t i = 0; i < c->reference.output_count; i++) {
+        const oxp_difference *d = &c->differences[i];
+        poor |= d->rows && oxp_interval_proportion(d->agree, d->rows, 0.95).high < POOR_AGREEMENT;
+    }
+    return poor;
+}
+
+static oxp_status find_drop(oxp_compression *c, oxp_model *written)
+{
+    oxp_graph *graph;
+    OXP_TRY(oxp_graph_build(&graph, &c->arena, written));
+    const char *name;
+    OXP_TRY(oxp_first_drop(&name, &c->dropped_db, c->ctx, c->source_graph, graph, &c->samples.source,
+                           c->held[0], c->sqnr_db + OXP_DROP_MARGIN_DB));
+    c->dropped = name ? oxp_arena_strdup(&c->arena, name) : NULL;
+    return OXP_OK;
+}
+
 /* The written bytes, loaded like anybody's file, against the reference outputs. */
 static oxp_status measure_written(oxp_compression *c, const uint8_t *bytes, size_t size)
 {
@@ -427,6 +455,8 @@ static oxp_status measure_written(oxp_compression *c, const uint8_t *bytes, size
     oxp_status status = c->differences ? oxp_evaluate(c->differences, &c->reference, written, SIZE_MAX, "verify") : OXP_ELIMIT;
     if (status == OXP_OK)
         c->sqnr_db = oxp_least_sqnr(&c->reference, c->differences);
+    if (status == OXP_OK && oxp_compression_is_poor(c))
+        status = find_drop(c, written);
     oxp_model_free(written);
     return status;
 }
@@ -492,6 +522,7 @@ static oxp_status search(oxp_compression *c)
     OXP_TRY(calibrate(c));
     leave_unseen(c);
     prefer_dynamic(c);
+    OXP_TRY(oxp_settle_choices(c->graph, c->sites, c->site_count, c->choices));
     OXP_TRY(narrow(c));
     c->seconds_calibrate = now() - start;
     start = now();

@@ -40,12 +40,17 @@ typedef struct oxp_compression {
     oxp_reference reference;
     oxp_difference *differences; /* of the written file, by output */
     double sqnr_db;              /* least over float outputs; NAN without samples */
+    const char *dropped;         /* first tensor that fell, when the result is poor; or NULL */
+    double dropped_db;
     size_t output_bytes;
     uint64_t output_hash;
     double seconds_load, seconds_calibrate, seconds_search, seconds_apply, seconds_verify, seconds_total;
 } oxp_compression;
 
 /* Runs the job. On OXP_OK and OXP_EBOUND the result can be reported. Free it in any case. */
+/* Below 10 dB, or with an agreement whose 95 % interval lies below 95 %. */
+bool oxp_compression_is_poor(const oxp_compression *c);
+
 oxp_status oxp_compression_run(oxp_compression *c, oxp_ctx *ctx, const char *model, const char *output,
                                const oxp_compress_options *options);
 void oxp_compression_free(oxp_compression *c);

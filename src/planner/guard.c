@@ -91,10 +91,12 @@ static void take_back_one(const oxp_site *s, oxp_choice *c)
         c->technique = &oxp_technique_fp16;
 }
 
-static void take_back(const oxp_guard *g, oxp_choice *choices, const ranked *list, size_t count)
+static oxp_status take_back(const oxp_guard *g, oxp_choice *choices, const ranked *list,
+                            size_t count)
 {
     for (size_t i = 0; i < count; i++)
         take_back_one(&g->sites[list[i].site], &choices[list[i].site]);
+    return oxp_settle_choices(g->graph, g->sites, g->site_count, choices);
 }
 
 /* The fewest of the ranked sites whose return meets the bound, by bisection; all of them when even that does not. */
@@ -108,8 +110,9 @@ static oxp_status shrink(const oxp_guard *g, oxp_choice *choices, const ranked *
     while (status == OXP_OK && high - low > 1) {
         size_t middle = low + (high - low) / 2;
         memcpy(trial, choices, g->site_count * sizeof *trial);
-        take_back(g, trial, list, middle);
-        status = measure(g, trial, SIZE_MAX, "guard", &reached, &share);
+        status = take_back(g, trial, list, middle);
+        if (status == OXP_OK)
+            status = measure(g, trial, SIZE_MAX, "guard", &reached, &share);
         if (status == OXP_OK && reached >= g->min_sqnr_db + MARGIN_DB) {
             high = middle;
             high_sqnr = reached;
@@ -117,8 +120,9 @@ static oxp_status shrink(const oxp_guard *g, oxp_choice *choices, const ranked *
             low = middle;
         }
     }
+    if (status == OXP_OK)
+        status = take_back(g, choices, list, high);
     if (status == OXP_OK) {
-        take_back(g, choices, list, high);
         status = isnan(high_sqnr) ? measure(g, choices, SIZE_MAX, "guard", &high_sqnr, &share) : OXP_OK;
         *sqnr = high_sqnr;
     }

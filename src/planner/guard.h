@@ -13,6 +13,7 @@
 typedef struct oxp_guard {
     oxp_ctx *ctx;
     oxp_model *prepared;
+    const oxp_graph *graph; /* of it */
     const oxp_site *sites;
     size_t site_count;
     const oxp_codes *codes, *narrow_codes;

@@ -29,6 +29,13 @@ typedef struct oxp_placement_options {
 void oxp_place(oxp_choice *choices, const oxp_site *sites, size_t count, const bool *selected, const bool *is_forced,
                const oxp_technique *const *forced, const oxp_placement_options *options);
 
+/* Takes back integer sites that stand where ONNX Runtime would quantise a float layer on its own: a
+ * Conv, ConvTranspose or Gemm that reads DequantizeLinear and whose result goes to QuantizeLinear
+ * gets a per-tensor int8 weight when the model is loaded, whatever that costs. Called again after
+ * every change of choices. */
+oxp_status oxp_settle_choices(const oxp_graph *graph, const oxp_site *sites, size_t count,
+                              oxp_choice *choices);
+
 /* Whether 16-bit sums of pairs u8 * s8 can saturate on a CPU without VNNI: some output channel has two neighbouring codes
  * along the reduction with 255 * (sum of their positive parts) > 32767, or of their negative parts > 32768. */
 bool oxp_pair_sums_saturate(const oxp_site *site, const int8_t *codes, int activation_max);

@@ -1,16 +1,12 @@
-/* compare.c - onnxpress compare: two models on the same samples.
- *
- * The first drop is the first tensor, in the order in which model B makes them and among those that both models have by name,
- * whose SQNR is at most 3 dB above that of the worst output: where the damage that the outputs show is first present. */
+/* compare.c - onnxpress compare: two models on the same samples. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "calibration/drop.h"
 #include "calibration/metrics.h"
 #include "report/jobs.h"
-#include "util/map.h"
 
-#define DROP_MARGIN_DB 3.0
 #define CONFIDENCE 0.95
 
 typedef struct compare_job {
@@ -98,71 +94,6 @@ static oxp_status on_sample(void *user, oxp_ctx *ctx, int worker, size_t slot, c
     return status;
 }
 
-/* ---- the first drop ---- */
-
-typedef struct drop_job {
-    oxp_ctx *ctx;
-    oxp_map names;      /* A's tensors */
-    oxp_tensor *kept;
-    size_t count, capacity;
-    double threshold;
-    const char *found;
-    double found_db;
-} drop_job;
-
-static oxp_status keep_value(void *user, oxp_ctx *ctx, int worker, size_t slot, const oxp_graph *graph, uint32_t value,
-                             const oxp_tensor *t)
-{
-    (void)worker;
-    (void)slot;
-    drop_job *d = user;
-    if (graph->parent || t->dtype != OXP_FLOAT)
-        return OXP_OK;
-    OXP_TRY(oxp_grow(&d->kept, &d->capacity, d->ctx, d->count + 1, sizeof *d->kept));
-    OXP_TRY(oxp_tensor_copy(&d->kept[d->count], ctx, t));
-    return oxp_map_put(&d->names, graph->values[value].name, d->count++);
-}
-
-static oxp_status test_value(void *user, oxp_ctx *ctx, int worker, size_t slot, const oxp_graph *graph, uint32_t value,
-                             const oxp_tensor *t)
-{
-    (void)ctx;
-    (void)worker;
-    (void)slot;
-    drop_job *d = user;
-    size_t at = d->found || graph->parent ? OXP_MAP_NONE : oxp_map_get(&d->names, graph->values[value].name);
-    if (at == OXP_MAP_NONE || t->dtype != OXP_FLOAT || d->kept[at].count != t->count)
-        return OXP_OK;
-    oxp_difference difference;
-    oxp_difference_of(&difference, OXP_KIND_GAUSSIAN, &d->kept[at], t, NULL, 0);
-    double db = oxp_sqnr_db(&difference);
-    if (db <= d->threshold) {
-        d->found = graph->values[value].name;
-        d->found_db = db;
-    }
-    return OXP_OK;
-}
-
-static oxp_status find_drop(compare_job *job, oxp_ctx *ctx, double worst, const char **name, double *db)
-{
-    drop_job d = {.ctx = ctx, .threshold = worst + DROP_MARGIN_DB};
-    *name = NULL;
-    if (worst >= 200 - DROP_MARGIN_DB)
-        return OXP_OK;
-    oxp_map_init(&d.names, ctx);
-    oxp_run_hooks keep = {.user = &d, .value = keep_value}, test = {.user = &d, .value = test_value};
-    oxp_status status = oxp_run_samples(ctx, job->a.graph, &job->samples.source, NULL, 1, &keep, NULL);
-    if (status == OXP_OK)
-        status = oxp_run_samples(ctx, job->b.graph, &job->samples.source, NULL, 1, &test, NULL);
-    for (size_t i = 0; i < d.count; i++)
-        oxp_tensor_release(&d.kept[i]);
-    oxp_free(d.kept);
-    oxp_map_free(&d.names);
-    *name = d.found;
-    *db = d.found_db;
-    return status;
-}
-
 /* ---- report ---- */
 
 static bool is_categorical(oxp_output_kind kind)
@@ -241,7 +172,8 @@ static oxp_status report(oxp_report *r, compare_job *job, const char *a, const c
     OXP_TRY(report_accuracy(r, &accuracy));
     const char *name;
     double db = 0;
-    OXP_TRY(find_drop(job, r->ctx, worst, &name, &db));
+    OXP_TRY(oxp_first_drop(&name, &db, r->ctx, job->a.graph, job->b.graph, &job->samples.source, 0,
+                           worst + OXP_DROP_MARGIN_DB));
     if (!name)
         return OXP_OK;
     char quoted[OXP_QUOTED_MAX];

@@ -1,13 +1,11 @@
 /* compress.c - what the main job found, as a table and as JSON. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 
 #include "planner/compress.h"
 #include "report/jobs.h"
-
-#define POOR_SQNR_DB 10.0
-#define POOR_AGREEMENT 0.95
 
 typedef struct tally { /* sites by what was done to them */
     size_t count[8], bytes_before[8], bytes_after[8];
@@ -210,7 +208,7 @@ static const char *verdict(const oxp_compression *c)
 {
     if (!c->differences)
         return "unmeasured";
-    return c->sqnr_db < POOR_SQNR_DB || least_agreement(c) < POOR_AGREEMENT ? "poor" : "good";
+    return oxp_compression_is_poor(c) ? "poor" : "good";
 }
 
 static void fill_json(json_t *root, const oxp_compression *c)
@@ -246,6 +244,11 @@ static void fill_json(json_t *root, const oxp_compression *c)
         oxp_json_string(target, "kind", "min-sqnr");
         oxp_json_real(target, "asked", c->options->min_sqnr_db);
         oxp_json_real(target, "reached", c->sqnr_db);
+    }
+    if (c->dropped) {
+        json_t *drop = oxp_json_object(root, "first_drop");
+        oxp_json_string(drop, "tensor", c->dropped);
+        oxp_json_real(drop, "sqnr_db", c->dropped_db);
     }
     add_seconds(root, c);
 }
@@ -327,11 +330,18 @@ static oxp_status fill_text(oxp_report *r, const oxp_compression *c)
 
 static void warn_if_poor(const oxp_compression *c)
 {
-    if (strcmp(verdict(c), "poor") != 0)
+    char quoted[OXP_QUOTED_MAX] = "", where[OXP_QUOTED_MAX + 80] = "";
+    if (!oxp_compression_is_poor(c))
         return;
-    oxp_log(c->ctx, OXP_LOG_WARNING,
-            "the result is poor (%.2f dB, %.1f %% agreement); try --min-sqnr 20, or --precision w8, which needs no integers",
-            c->sqnr_db, 100 * least_agreement(c));
+    if (c->dropped)
+        snprintf(where, sizeof where, ", first at tensor %s with %.1f dB", oxp_quote(quoted, c->dropped), c->dropped_db);
+    bool integers = c->placement.precision == OXP_PRECISION_W8A8 || c->placement.precision == OXP_PRECISION_DYNAMIC;
+    bool guarded = c->options->min_sqnr_db > 0;
+    oxp_log(c->ctx, OXP_LOG_WARNING, "the result is poor (%.2f dB, %.1f %% agreement)%s; %s", c->sqnr_db,
+            100 * least_agreement(c), where,
+            !integers ? "leave the layer that falls float: --exclude-nodes"
+            : guarded ? "ask for more: --min-sqnr 30, or more samples"
+                      : "switch the guard on: --min-sqnr 20, or take --precision w8");
 }
 
 oxp_status oxp_compress_file(oxp_report **out, oxp_ctx *ctx, const char *model, const char *output,

@@ -98,6 +98,24 @@ static oxp_status transposed_convolution(oxp_model **out, oxp_ctx *ctx)
     return oxp_edit_set_ints(m, n, "strides", 2, (int64_t[]){2, 2});
 }
 
+/* Three convolutions in a row, Relu between them. */
+static oxp_status chain(oxp_model **out, oxp_ctx *ctx)
+{
+    OXP_TRY(oxp_model_new(out, ctx, 13));
+    oxp_model *m = *out;
+    oxp_node_proto *n;
+    OXP_TRY(io(m, "x", OXP_FLOAT, 4, (int64_t[]){1, 8, 6, 6}, false));
+    OXP_TRY(io(m, "y", OXP_FLOAT, 4, (int64_t[]){1, 8, 6, 6}, true));
+    OXP_TRY(weight(m, "w", 4, (int64_t[]){8, 8, 1, 1}, 0.4));
+    OXP_TRY(weight(m, "v", 4, (int64_t[]){8, 8, 1, 1}, 0.4));
+    OXP_TRY(weight(m, "u", 4, (int64_t[]){8, 8, 1, 1}, 0.4));
+    OXP_TRY(node(m, "Conv", 2, (const char *[]){"x", "w"}, "p", &n));
+    OXP_TRY(node(m, "Relu", 1, (const char *[]){"p"}, "q", &n));
+    OXP_TRY(node(m, "Conv", 2, (const char *[]){"q", "v"}, "r", &n));
+    OXP_TRY(node(m, "Relu", 1, (const char *[]){"r"}, "s", &n));
+    return node(m, "Conv", 2, (const char *[]){"s", "u"}, "y", &n);
+}
+
 /* One weight read by two products. */
 static oxp_status tied(oxp_model **out, oxp_ctx *ctx)
 {
@@ -113,6 +131,6 @@ static oxp_status tied(oxp_model **out, oxp_ctx *ctx)
 }
 
 const small_model small_models[] = {
-    {"products", products}, {"convolutions", convolutions}, {"table", table}, {"transposed", transposed_convolution}, {"tied", tied},
+    {"products", products}, {"convolutions", convolutions}, {"table", table}, {"transposed", transposed_convolution}, {"tied", tied}, {"chain", chain},
 };
 const size_t small_model_count = sizeof small_models / sizeof *small_models;

@@ -58,6 +58,7 @@ static void run(fixture *f, double bound)
 {
     oxp_guard g = {.ctx = &f->ctx,
                    .prepared = f->model,
+                   .graph = f->graph,
                    .sites = f->sites,
                    .site_count = f->count,
                    .codes = f->codes,
