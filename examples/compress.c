@@ -1,5 +1,5 @@
-/* compress.c - what `make demo` does, through the library: compresses the trained classifier of models/ to 8 bits and
- * compares both models on labelled images.
+/* compress.c - what `make demo` does, through the library: compresses the trained classifier of
+ * models/ to 8 bits and compares both models on labelled images.
  *
  * usage: compress MODELS_FOLDER; writes fashion_mnist.int8.onnx into the working directory. */
 #include <onnxpress.h>

@@ -1,7 +1,8 @@
 /* onnxpress.h - the public interface of libonnxpress: post-training compression of ONNX models.
  *
- * A trained model and a handful of sample inputs go in; the smallest model that still gives the same answers comes out, in
- * the form that ONNX Runtime runs fast, with numbers that were measured on the written file.
+ * A trained model and a handful of sample inputs go in; the smallest model that still gives the
+ * same answers comes out, in the form that ONNX Runtime runs fast, with numbers that were measured
+ * on the written file.
  *
  *     #include <onnxpress.h>
  *     #include <stdio.h>
@@ -21,9 +22,10 @@
  *         oxp_ctx_free(ctx);
  *     }
  *
- * Ownership: what comes back through `**out` is yours to free; every other pointer is borrowed from its handle until that is
- * freed; inputs are only read during the call; a handle dies before its context. A context belongs to one thread at a time.
- * The library never prints, exits or touches signals. */
+ * Ownership: what comes back through `**out` is yours to free; every other pointer is borrowed from
+ * its handle until that is freed; inputs are only read during the call; a handle dies before its
+ * context. A context belongs to one thread at a time. The library never prints, exits or touches
+ * signals. */
 #ifndef ONNXPRESS_H
 #define ONNXPRESS_H
 
@@ -62,100 +64,126 @@ typedef enum oxp_status {
 
 typedef struct oxp_ctx oxp_ctx;
 
-typedef enum oxp_log_level { OXP_LOG_ERROR, OXP_LOG_WARNING, OXP_LOG_INFO, OXP_LOG_VERBOSE } oxp_log_level;
+typedef enum oxp_log_level {
+    OXP_LOG_ERROR,
+    OXP_LOG_WARNING,
+    OXP_LOG_INFO,
+    OXP_LOG_VERBOSE
+} oxp_log_level;
 
 /* NULL only when there is no memory at all. */
 OXP_API oxp_ctx *oxp_ctx_new(void);
 OXP_API void oxp_ctx_free(oxp_ctx *ctx); /* takes NULL */
 
-OXP_API void oxp_ctx_set_threads(oxp_ctx *ctx, int threads);            /* >= 1; default: the processors at hand */
-OXP_API void oxp_ctx_set_seed(oxp_ctx *ctx, uint64_t seed);             /* default 0 */
-OXP_API void oxp_ctx_set_max_memory(oxp_ctx *ctx, size_t bytes);        /* default: 75 % of what the process may have */
-OXP_API void oxp_ctx_set_timeout(oxp_ctx *ctx, double seconds);         /* from now on; 0 = none */
-/* `log` gets one line without a newline; `progress` a stage's name and how far it is, and cancels by returning non-zero
- * (OXP_ECANCELLED). Either may be NULL. */
-OXP_API void oxp_ctx_set_callbacks(oxp_ctx *ctx, void (*log)(void *user, oxp_log_level level, const char *line),
-                                   int (*progress)(void *user, const char *stage, size_t done, size_t total), void *user);
+/* At least 1; default: the processors at hand. */
+OXP_API void oxp_ctx_set_threads(oxp_ctx *ctx, int threads);
+OXP_API void oxp_ctx_set_seed(oxp_ctx *ctx, uint64_t seed); /* default 0 */
+/* Default: 75 % of what the process may have. */
+OXP_API void oxp_ctx_set_max_memory(oxp_ctx *ctx, size_t bytes);
+OXP_API void oxp_ctx_set_timeout(oxp_ctx *ctx, double seconds); /* from now on; 0 = none */
+/* `log` gets one line without a newline; `progress` a stage's name and how far it is, and cancels
+ * by returning non-zero (OXP_ECANCELLED). Either may be NULL. */
+OXP_API void
+oxp_ctx_set_callbacks(oxp_ctx *ctx, void (*log)(void *user, oxp_log_level level, const char *line),
+                      int (*progress)(void *user, const char *stage, size_t done, size_t total),
+                      void *user);
 
-/* The first error since the context was made or cleared. Codes are stable: "E-RAW-LEN". "" when there is none. */
+/* The first error since the context was made or cleared. Codes are stable: "E-RAW-LEN". "" when
+ * there is none. */
 OXP_API const char *oxp_ctx_error_code(const oxp_ctx *ctx);
 OXP_API const char *oxp_ctx_error_message(const oxp_ctx *ctx);
 OXP_API void oxp_ctx_clear_error(oxp_ctx *ctx);
 
 /* ---- reports ---- */
 
-/* What a call found: a table for people and JSON for programs (the keys are described in docs/json.md). */
+/* What a call found: a table for people and JSON for programs (the keys are described in
+ * docs/json.md). */
 typedef struct oxp_report oxp_report;
 OXP_API const char *oxp_report_text(const oxp_report *report);
 OXP_API const char *oxp_report_json(const oxp_report *report);
-/* A number of the JSON by its path, "output.bytes" or "outputs.0.sqnr_db"; `otherwise` when it is not there. */
+/* A number of the JSON by its path, "output.bytes" or "outputs.0.sqnr_db"; `otherwise` when it is
+ * not there. */
 OXP_API double oxp_report_number(const oxp_report *report, const char *path, double otherwise);
-/* Writes the JSON to a file, replacing it atomically; refuses a path that is one of the call's inputs. */
+/* Writes the JSON to a file, replacing it atomically; refuses a path that is one of the call's
+ * inputs. */
 OXP_API oxp_status oxp_report_save_json(const oxp_report *report, oxp_ctx *ctx, const char *path);
 OXP_API void oxp_report_free(oxp_report *report); /* takes NULL */
 
 /* ---- inputs shared by the calls ---- */
 
 typedef struct oxp_input_options {
-    size_t size; /* of this struct; set by the initialiser */
+    size_t size;                          /* of this struct; set by the initialiser */
     bool allow_symlinks, allow_hardlinks; /* of external data files */
     const char *nonfinite;                /* NULL or "refuse"; "keep" (weights), "skip" (samples) */
     const char *const *batch_axes;        /* "NAME=K", NULL-terminated, or NULL */
-    size_t random_samples;                /* > 0: this many random samples instead of data; the report says so */
-    const char *const *dims;              /* "N=8", NULL-terminated: symbolic dimensions for random samples */
+    size_t random_samples;   /* > 0: this many random samples instead of data; the report says so */
+    const char *const *dims; /* "N=8", NULL-terminated: symbolic dimensions for random samples */
 } oxp_input_options;
 
-#define OXP_INPUT_OPTIONS_INIT {sizeof(oxp_input_options), false, false, NULL, NULL, 0, NULL}
+#define OXP_INPUT_OPTIONS_INIT                                       \
+    {                                                                \
+        sizeof(oxp_input_options), false, false, NULL, NULL, 0, NULL \
+    }
 
 /* ---- the main job ---- */
 
 typedef struct oxp_compress_options {
     size_t size;
     oxp_input_options input;
-    const char *precision;           /* "none", "w8a8", "dynamic", "w8" */
-    const char *data;                /* samples: .npz, .npy or a folder; NULL: none */
-    const char *labels;              /* .npy of labels that override those in `data`, or NULL */
-    const char *calibration_method;  /* "auto", "minmax", "percentile[:P]", "entropy", "mse"; NULL = auto */
-    const char *quant_format;        /* "auto", "qdq", "stored"; NULL = auto */
-    const char *reduce_range;        /* "auto", "on", "off"; NULL = auto */
-    const char *cpu;                 /* "avx2", "vnni", "arm"; NULL = vnni */
-    double min_sqnr_db;              /* of the outputs; 0 switches the guard off */
-    const char *const *nodes, *const *exclude_nodes;       /* globs on node names, NULL-terminated, or NULL */
+    const char *precision; /* "none", "w8a8", "dynamic", "w8" */
+    const char *data;      /* samples: .npz, .npy or a folder; NULL: none */
+    const char *labels;    /* .npy of labels that override those in `data`, or NULL */
+    /* "auto", "minmax", "percentile[:P]", "entropy", "mse"; NULL = auto */
+    const char *calibration_method;
+    const char *quant_format; /* "auto", "qdq", "stored"; NULL = auto */
+    const char *reduce_range; /* "auto", "on", "off"; NULL = auto */
+    const char *cpu;          /* "avx2", "vnni", "arm"; NULL = vnni */
+    double min_sqnr_db;       /* of the outputs; 0 switches the guard off */
+    /* globs on node names, NULL-terminated, or NULL */
+    const char *const *nodes, *const *exclude_nodes;
     const char *const *op_types, *const *exclude_op_types; /* operator types, likewise */
-    const char *const *layers;       /* "GLOB=TECHNIQUE", likewise */
-    const char *ort_min_version;     /* oldest ONNX Runtime that must load the result; NULL = 1.17 */
-    bool force;                      /* replace an existing output */
-    bool keep;                       /* write also when a bound was missed */
-    bool dry_run;                    /* everything but the file */
+    const char *const *layers;                             /* "GLOB=TECHNIQUE", likewise */
+    const char *ort_min_version; /* oldest ONNX Runtime that must load the result; NULL = 1.17 */
+    bool force;                  /* replace an existing output */
+    bool keep;                   /* write also when a bound was missed */
+    bool dry_run;                /* everything but the file */
     bool no_metadata;
-    bool per_channel;                /* weights; default true */
+    bool per_channel; /* weights; default true */
 } oxp_compress_options;
 
-#define OXP_COMPRESS_OPTIONS_INIT                                                                                             \
-    {sizeof(oxp_compress_options), OXP_INPUT_OPTIONS_INIT, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 20.0, NULL, NULL, NULL,   \
-     NULL, NULL, NULL, false, false, false, false, true}
+#define OXP_COMPRESS_OPTIONS_INIT                                                                 \
+    {                                                                                             \
+        sizeof(oxp_compress_options), OXP_INPUT_OPTIONS_INIT, NULL, NULL, NULL, NULL, NULL, NULL, \
+            NULL, 20.0, NULL, NULL, NULL, NULL, NULL, NULL, false, false, false, false, true      \
+    }
 
-/* Compresses a model file. `output` appears complete or not at all; the reported errors were measured on what was written. A
- * missed bound returns OXP_EBOUND with a report. */
-OXP_API oxp_status oxp_compress_file(oxp_report **out, oxp_ctx *ctx, const char *model, const char *output,
-                                     const oxp_compress_options *options);
+/* Compresses a model file. `output` appears complete or not at all; the reported errors were
+ * measured on what was written. A missed bound returns OXP_EBOUND with a report. */
+OXP_API oxp_status oxp_compress_file(oxp_report **out, oxp_ctx *ctx, const char *model,
+                                     const char *output, const oxp_compress_options *options);
 
 /* ---- looking at a model ---- */
 
-/* Inputs, outputs, one line per node (shapes and MACs as far as they are known without data), weights, totals. */
-OXP_API oxp_status oxp_info_file(oxp_report **out, oxp_ctx *ctx, const char *model, const oxp_input_options *input);
+/* Inputs, outputs, one line per node (shapes and MACs as far as they are known without data),
+ * weights, totals. */
+OXP_API oxp_status oxp_info_file(oxp_report **out, oxp_ctx *ctx, const char *model,
+                                 const oxp_input_options *input);
 
 typedef struct oxp_run_options {
     size_t size;
     oxp_input_options input;
-    double atol, rtol;  /* largest difference from expected outputs: atol + rtol * |expected| */
-    const char *save;   /* .npz that receives the outputs, or NULL */
+    double atol, rtol; /* largest difference from expected outputs: atol + rtol * |expected| */
+    const char *save;  /* .npz that receives the outputs, or NULL */
     bool force;
 } oxp_run_options;
 
-#define OXP_RUN_OPTIONS_INIT {sizeof(oxp_run_options), OXP_INPUT_OPTIONS_INIT, 1e-5, 1e-3, NULL, false}
+#define OXP_RUN_OPTIONS_INIT                                                     \
+    {                                                                            \
+        sizeof(oxp_run_options), OXP_INPUT_OPTIONS_INIT, 1e-5, 1e-3, NULL, false \
+    }
 
-/* Runs the reference interpreter over the samples. OXP_EBOUND when an expected output that the data holds is missed. */
+/* Runs the reference interpreter over the samples. OXP_EBOUND when an expected output that the data
+ * holds is missed. */
 OXP_API oxp_status oxp_run_file(oxp_report **out, oxp_ctx *ctx, const char *model, const char *data,
                                 const oxp_run_options *options);
 
@@ -165,12 +193,16 @@ typedef struct oxp_compare_options {
     const char *labels; /* .npy, or NULL */
 } oxp_compare_options;
 
-#define OXP_COMPARE_OPTIONS_INIT {sizeof(oxp_compare_options), OXP_INPUT_OPTIONS_INIT, NULL}
+#define OXP_COMPARE_OPTIONS_INIT                                  \
+    {                                                             \
+        sizeof(oxp_compare_options), OXP_INPUT_OPTIONS_INIT, NULL \
+    }
 
-/* Per output SQNR, cosine, KL, largest difference, top-1 agreement; with labels the accuracy of both and of the difference,
- * with their intervals; the first tensor that both models have where the SQNR falls off. */
-OXP_API oxp_status oxp_compare_files(oxp_report **out, oxp_ctx *ctx, const char *a, const char *b, const char *data,
-                                     const oxp_compare_options *options);
+/* Per output SQNR, cosine, KL, largest difference, top-1 agreement; with labels the accuracy of
+ * both and of the difference, with their intervals; the first tensor that both models have where
+ * the SQNR falls off. */
+OXP_API oxp_status oxp_compare_files(oxp_report **out, oxp_ctx *ctx, const char *a, const char *b,
+                                     const char *data, const oxp_compare_options *options);
 
 /* ---- the tables of the code ---- */
 

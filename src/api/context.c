@@ -50,8 +50,9 @@ void oxp_ctx_set_timeout(oxp_ctx *ctx, double seconds)
     ctx->deadline = seconds > 0 ? (double)now.tv_sec + 1e-9 * (double)now.tv_nsec + seconds : 0;
 }
 
-void oxp_ctx_set_callbacks(oxp_ctx *ctx, void (*log)(void *user, oxp_log_level level, const char *line),
-                           int (*progress)(void *user, const char *stage, size_t done, size_t total), void *user)
+void oxp_ctx_set_callbacks(
+    oxp_ctx *ctx, void (*log)(void *user, oxp_log_level level, const char *line),
+    int (*progress)(void *user, const char *stage, size_t done, size_t total), void *user)
 {
     ctx->log = log;
     ctx->progress = progress;

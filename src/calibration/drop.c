@@ -6,7 +6,7 @@
 
 typedef struct drop_job {
     oxp_ctx *ctx;
-    oxp_map names;      /* A's tensors */
+    oxp_map names; /* A's tensors */
     oxp_tensor *kept;
     size_t count, capacity;
     double threshold;
@@ -14,8 +14,8 @@ typedef struct drop_job {
     double found_db;
 } drop_job;
 
-static oxp_status keep_value(void *user, oxp_ctx *ctx, int worker, size_t slot, const oxp_graph *graph, uint32_t value,
-                             const oxp_tensor *t)
+static oxp_status keep_value(void *user, oxp_ctx *ctx, int worker, size_t slot,
+                             const oxp_graph *graph, uint32_t value, const oxp_tensor *t)
 {
     (void)worker;
     (void)slot;
@@ -27,14 +27,15 @@ static oxp_status keep_value(void *user, oxp_ctx *ctx, int worker, size_t slot, 
     return oxp_map_put(&d->names, graph->values[value].name, d->count++);
 }
 
-static oxp_status test_value(void *user, oxp_ctx *ctx, int worker, size_t slot, const oxp_graph *graph, uint32_t value,
-                             const oxp_tensor *t)
+static oxp_status test_value(void *user, oxp_ctx *ctx, int worker, size_t slot,
+                             const oxp_graph *graph, uint32_t value, const oxp_tensor *t)
 {
     (void)ctx;
     (void)worker;
     (void)slot;
     drop_job *d = user;
-    size_t at = d->found || graph->parent ? OXP_MAP_NONE : oxp_map_get(&d->names, graph->values[value].name);
+    size_t at = d->found || graph->parent ? OXP_MAP_NONE
+                                          : oxp_map_get(&d->names, graph->values[value].name);
     if (at == OXP_MAP_NONE || t->dtype != OXP_FLOAT || d->kept[at].count != t->count)
         return OXP_OK;
     oxp_difference difference;
@@ -56,7 +57,8 @@ oxp_status oxp_first_drop(const char **name, double *db, oxp_ctx *ctx, const oxp
     if (threshold_db >= 200) /* the models are the same */
         return OXP_OK;
     oxp_map_init(&d.names, ctx);
-    oxp_run_hooks keep = {.user = &d, .value = keep_value}, test = {.user = &d, .value = test_value};
+    oxp_run_hooks keep = {.user = &d, .value = keep_value},
+                  test = {.user = &d, .value = test_value};
     oxp_status status = oxp_run_samples(ctx, a, source, &which, 1, &keep, NULL);
     if (status == OXP_OK)
         status = oxp_run_samples(ctx, b, source, &which, 1, &test, NULL);

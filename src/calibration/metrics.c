@@ -25,7 +25,9 @@ oxp_output_kind oxp_output_kind_of(const oxp_graph *graph, uint32_t value)
         const oxp_graph_node *next = NULL;
         for (size_t i = 0; i < n->input_count && !next; i++)
             if (n->inputs[i] != OXP_NO_VALUE)
-                next = graph->values[n->inputs[i]].kind == OXP_VALUE_NODE ? graph->values[n->inputs[i]].producer : NULL;
+                next = graph->values[n->inputs[i]].kind == OXP_VALUE_NODE
+                           ? graph->values[n->inputs[i]].producer
+                           : NULL;
         n = next;
     }
     return OXP_KIND_GAUSSIAN;
@@ -62,7 +64,8 @@ static double log_probability(oxp_output_kind kind, double value, double normali
     return kind == OXP_KIND_LOGITS ? value - normaliser : value;
 }
 
-static double row_kl(oxp_output_kind kind, const oxp_tensor *a, const oxp_tensor *b, size_t start, size_t n)
+static double row_kl(oxp_output_kind kind, const oxp_tensor *a, const oxp_tensor *b, size_t start,
+                     size_t n)
 {
     double za = log_normaliser(kind, a, start, n), zb = log_normaliser(kind, b, start, n), sum = 0;
     for (size_t i = 0; i < n; i++) {
@@ -75,11 +78,12 @@ static double row_kl(oxp_output_kind kind, const oxp_tensor *a, const oxp_tensor
 
 static bool is_categorical(oxp_output_kind kind)
 {
-    return kind == OXP_KIND_LOGITS || kind == OXP_KIND_PROBABILITIES || kind == OXP_KIND_LOG_PROBABILITIES;
+    return kind == OXP_KIND_LOGITS || kind == OXP_KIND_PROBABILITIES ||
+           kind == OXP_KIND_LOG_PROBABILITIES;
 }
 
-static void compare_rows(oxp_difference *d, oxp_output_kind kind, const oxp_tensor *a, const oxp_tensor *b,
-                         const int64_t *labels, size_t label_count)
+static void compare_rows(oxp_difference *d, oxp_output_kind kind, const oxp_tensor *a,
+                         const oxp_tensor *b, const int64_t *labels, size_t label_count)
 {
     size_t width = a->rank > 0 ? (size_t)a->dims[a->rank - 1] : 0;
     if (width < 2)
@@ -100,8 +104,8 @@ static void compare_rows(oxp_difference *d, oxp_output_kind kind, const oxp_tens
     }
 }
 
-void oxp_difference_of(oxp_difference *out, oxp_output_kind kind, const oxp_tensor *a, const oxp_tensor *b,
-                       const int64_t *labels, size_t label_count)
+void oxp_difference_of(oxp_difference *out, oxp_output_kind kind, const oxp_tensor *a,
+                       const oxp_tensor *b, const int64_t *labels, size_t label_count)
 {
     *out = (oxp_difference){.elements = a->count};
     if (!oxp_dtype_is_float(a->dtype) || a->count != b->count)
@@ -166,7 +170,8 @@ double oxp_cosine(const oxp_difference *d)
 static double log_choose(size_t n, size_t k)
 {
     int sign; /* lgamma() itself writes a global */
-    return lgamma_r((double)n + 1, &sign) - lgamma_r((double)k + 1, &sign) - lgamma_r((double)(n - k) + 1, &sign);
+    return lgamma_r((double)n + 1, &sign) - lgamma_r((double)k + 1, &sign) -
+           lgamma_r((double)(n - k) + 1, &sign);
 }
 
 /* P(Binomial(n, p) <= k), summed in logarithms: exact enough for any n that a data set has. */
@@ -214,5 +219,6 @@ oxp_interval oxp_interval_paired(size_t only_a, size_t only_b, size_t n, double 
     oxp_interval share = oxp_interval_proportion(discordant, n, half);
     oxp_interval split = oxp_interval_proportion(only_b, discordant, half);
     double low = 2 * split.low - 1, high = 2 * split.high - 1;
-    return (oxp_interval){low < 0 ? low * share.high : low * share.low, high > 0 ? high * share.high : high * share.low};
+    return (oxp_interval){low < 0 ? low * share.high : low * share.low,
+                          high > 0 ? high * share.high : high * share.low};
 }

@@ -1,6 +1,7 @@
 /* metrics.h - how far one set of outputs is from another, and statements about it that hold.
  *
- * Sums are kept per sample and added in sample order, so that they are the same at any thread count. */
+ * Sums are kept per sample and added in sample order, so that they are the same at any thread
+ * count. */
 #ifndef OXP_CALIBRATION_METRICS_H
 #define OXP_CALIBRATION_METRICS_H
 
@@ -12,31 +13,32 @@ typedef enum oxp_output_kind {
     OXP_KIND_LOGITS,        /* categorical, before Softmax */
     OXP_KIND_PROBABILITIES, /* categorical, after Softmax */
     OXP_KIND_LOG_PROBABILITIES,
-    OXP_KIND_BERNOULLI      /* after Sigmoid */
+    OXP_KIND_BERNOULLI /* after Sigmoid */
 } oxp_output_kind;
 
 oxp_output_kind oxp_output_kind_of(const oxp_graph *graph, uint32_t value);
 
 /* What one sample adds. */
 typedef struct oxp_difference {
-    double signal;  /* sum a^2 */
-    double noise;   /* sum (a - b)^2 */
+    double signal;     /* sum a^2 */
+    double noise;      /* sum (a - b)^2 */
     double dot, other; /* sum a b, sum b^2 */
     double max_abs;
-    double kl;      /* sum over rows of KL(a || b) in nats; categorical kinds */
+    double kl; /* sum over rows of KL(a || b) in nats; categorical kinds */
     size_t rows, agree;
-    size_t labelled, correct_a, correct_b, only_a, only_b; /* rows with a label; right in one alone */
+    size_t labelled, correct_a, correct_b, only_a,
+        only_b; /* rows with a label; right in one alone */
     size_t elements;
     size_t nonfinite; /* elements that are NaN or infinite in b and not the same in a */
 } oxp_difference;
 
-/* Compares output tensors of one shape and a float type (others: elements only). `labels`, if not NULL, has one class per row
- * of the last axis. */
-void oxp_difference_of(oxp_difference *out, oxp_output_kind kind, const oxp_tensor *a, const oxp_tensor *b,
-                       const int64_t *labels, size_t label_count);
+/* Compares output tensors of one shape and a float type (others: elements only). `labels`, if not
+ * NULL, has one class per row of the last axis. */
+void oxp_difference_of(oxp_difference *out, oxp_output_kind kind, const oxp_tensor *a,
+                       const oxp_tensor *b, const int64_t *labels, size_t label_count);
 void oxp_difference_add(oxp_difference *into, const oxp_difference *from);
 
-double oxp_sqnr_db(const oxp_difference *d);  /* +200 when there is no noise */
+double oxp_sqnr_db(const oxp_difference *d); /* +200 when there is no noise */
 double oxp_cosine(const oxp_difference *d);
 
 typedef struct oxp_interval {
@@ -46,8 +48,8 @@ typedef struct oxp_interval {
 /* Clopper-Pearson: holds for independent rows. */
 oxp_interval oxp_interval_proportion(size_t successes, size_t n, double confidence);
 
-/* The difference of two accuracies on the same rows: (only_b - only_a) / n, from exact binomial limits on the discordant
- * rows and on their share (each at half the error), hence conservative. */
+/* The difference of two accuracies on the same rows: (only_b - only_a) / n, from exact binomial
+ * limits on the discordant rows and on their share (each at half the error), hence conservative. */
 oxp_interval oxp_interval_paired(size_t only_a, size_t only_b, size_t n, double confidence);
 
 #endif

@@ -35,8 +35,8 @@ static oxp_status add_values(pass *p, oxp_ctx *ctx, int worker, size_t item, con
     return OXP_OK;
 }
 
-static oxp_status on_value(void *user, oxp_ctx *ctx, int worker, size_t slot, const oxp_graph *graph, uint32_t value,
-                           const oxp_tensor *t)
+static oxp_status on_value(void *user, oxp_ctx *ctx, int worker, size_t slot,
+                           const oxp_graph *graph, uint32_t value, const oxp_tensor *t)
 {
     (void)slot;
     pass *p = user;
@@ -45,7 +45,8 @@ static oxp_status on_value(void *user, oxp_ctx *ctx, int worker, size_t slot, co
 }
 
 /* Graph inputs are made by no node: they are seen with the whole sample. */
-static oxp_status on_sample(void *user, oxp_ctx *ctx, int worker, size_t slot, const oxp_tensor *inputs, const oxp_tensor *outputs)
+static oxp_status on_sample(void *user, oxp_ctx *ctx, int worker, size_t slot,
+                            const oxp_tensor *inputs, const oxp_tensor *outputs)
 {
     (void)slot;
     (void)outputs;
@@ -75,14 +76,15 @@ static oxp_status merge(pass *p, oxp_arena *arena)
     return OXP_OK;
 }
 
-static oxp_status histograms(oxp_ranges *ranges, oxp_arena *arena, const oxp_graph *graph, const oxp_source *source,
-                             const size_t *which, size_t count)
+static oxp_status histograms(oxp_ranges *ranges, oxp_arena *arena, const oxp_graph *graph,
+                             const oxp_source *source, const size_t *which, size_t count)
 {
     pass p = {.ranges = ranges, .workers = arena->ctx->threads};
     size_t slots = (size_t)p.workers * ranges->count;
     OXP_TRY(oxp_alloc(&p.seen, arena->ctx, slots + 1, sizeof *p.seen, "histograms"));
     oxp_run_hooks hooks = {.user = &p, .value = on_value, .sample = on_sample};
-    oxp_status status = oxp_run_samples(arena->ctx, graph, source, which, count, &hooks, "calibrate");
+    oxp_status status =
+        oxp_run_samples(arena->ctx, graph, source, which, count, &hooks, "calibrate");
     if (status == OXP_OK)
         status = merge(&p, arena);
     for (size_t i = 0; i < slots; i++)
@@ -100,7 +102,8 @@ typedef struct trial {
     const oxp_graph *graph;
     size_t **judge_of; /* by graph and node: range + 1 */
     oxp_scale *scales; /* [item * methods + method] */
-    double *errors;    /* [(slot * count + item) * TRIALS + method]; the last one is the dynamic scale */
+    /* [(slot * count + item) * TRIALS + method]; the last one is the dynamic scale */
+    double *errors;
 } trial;
 
 static double squared_distance(const float *a, const float *b, size_t n)
@@ -202,7 +205,8 @@ static void choose(oxp_ranges *ranges, const trial *t, size_t slots)
         r->judged = judged;
         if (r->fixed)
             continue;
-        r->method = OXP_METHOD_MSE; /* nothing reads it in integers: the tensor's own error decides */
+        r->method =
+            OXP_METHOD_MSE; /* nothing reads it in integers: the tensor's own error decides */
         for (int m = 0; judged && m < OXP_METHOD_COUNT; m++)
             if (r->output_error[m] < r->output_error[r->method])
                 r->method = (oxp_method)m;
@@ -210,10 +214,11 @@ static void choose(oxp_ranges *ranges, const trial *t, size_t slots)
     }
 }
 
-static oxp_status second_pass(oxp_ranges *ranges, oxp_arena *arena, const oxp_graph *graph, const oxp_source *source,
-                              const size_t *which, size_t count, trial *t)
+static oxp_status second_pass(oxp_ranges *ranges, oxp_arena *arena, const oxp_graph *graph,
+                              const oxp_source *source, const size_t *which, size_t count, trial *t)
 {
-    OXP_TRY(oxp_alloc(&t->errors, arena->ctx, count * ranges->count + 1, TRIALS * sizeof *t->errors, "errors"));
+    OXP_TRY(oxp_alloc(&t->errors, arena->ctx, count * ranges->count + 1, TRIALS * sizeof *t->errors,
+                      "errors"));
     oxp_run_hooks hooks = {.user = t, .node = on_node};
     oxp_status status = oxp_run_samples(arena->ctx, graph, source, which, count, &hooks, "scales");
     if (status == OXP_OK)
@@ -222,7 +227,8 @@ static oxp_status second_pass(oxp_ranges *ranges, oxp_arena *arena, const oxp_gr
     return status;
 }
 
-static oxp_status judge_table(trial *t, oxp_arena *arena, const oxp_graph *graph, const oxp_judge *judges, size_t judge_count)
+static oxp_status judge_table(trial *t, oxp_arena *arena, const oxp_graph *graph,
+                              const oxp_judge *judges, size_t judge_count)
 {
     const oxp_graph *const *graphs;
     size_t graph_count;
@@ -256,7 +262,8 @@ static bool made_by(const oxp_watch *w, const char *type)
     return n && strcmp(n->type, type) == 0;
 }
 
-static oxp_status set_up(oxp_ranges *r, oxp_arena *arena, const oxp_graph *graph, const oxp_watch *watches, size_t count)
+static oxp_status set_up(oxp_ranges *r, oxp_arena *arena, const oxp_graph *graph,
+                         const oxp_watch *watches, size_t count)
 {
     const oxp_graph *const *graphs;
     OXP_TRY(oxp_graph_all(&graphs, &r->graph_count, arena, graph));
@@ -287,15 +294,18 @@ static oxp_status check_seen(const oxp_ranges *r, const oxp_watch *watches, oxp_
         const oxp_histogram *h = r->items[i].seen;
         char quoted[OXP_QUOTED_MAX];
         if (h->count == 0 && h->nan > 0)
-            return oxp_fail(ctx, OXP_EDATA, "E-CALIB-NONFINITE", "value %s is NaN in all of its %llu elements",
-                            oxp_quote(quoted, watches[i].graph->values[watches[i].value].name), (unsigned long long)h->nan);
+            return oxp_fail(ctx, OXP_EDATA, "E-CALIB-NONFINITE",
+                            "value %s is NaN in all of its %llu elements",
+                            oxp_quote(quoted, watches[i].graph->values[watches[i].value].name),
+                            (unsigned long long)h->nan);
     }
     return OXP_OK;
 }
 
-oxp_status oxp_calibrate(oxp_ranges *out, oxp_arena *arena, const oxp_graph *graph, const oxp_source *source,
-                         const size_t *which, size_t count, const oxp_watch *watches, size_t watch_count,
-                         const oxp_judge *judges, size_t judge_count, const oxp_calibration_options *options)
+oxp_status oxp_calibrate(oxp_ranges *out, oxp_arena *arena, const oxp_graph *graph,
+                         const oxp_source *source, const size_t *which, size_t count,
+                         const oxp_watch *watches, size_t watch_count, const oxp_judge *judges,
+                         size_t judge_count, const oxp_calibration_options *options)
 {
     oxp_ranges r = {0};
     OXP_TRY(set_up(&r, arena, graph, watches, watch_count));
@@ -311,7 +321,8 @@ oxp_status oxp_calibrate(oxp_ranges *out, oxp_arena *arena, const oxp_graph *gra
     for (size_t i = 0; i < watch_count; i++) {
         for (int m = 0; m < OXP_METHOD_COUNT; m++)
             if (options->automatic || m == (int)options->method)
-                t.scales[i * OXP_METHOD_COUNT + (size_t)m] = oxp_scale_by((oxp_method)m, r.items[i].seen, options->percentile);
+                t.scales[i * OXP_METHOD_COUNT + (size_t)m] =
+                    oxp_scale_by((oxp_method)m, r.items[i].seen, options->percentile);
         r.items[i].method = options->method;
         r.items[i].scale = t.scales[i * OXP_METHOD_COUNT + options->method];
         if (r.items[i].fixed)

@@ -1,7 +1,8 @@
-/* ranges.h - activation ranges and scales of watched values, from one streaming pass over the samples.
+/* ranges.h - activation ranges and scales of watched values, from one streaming pass over the
+ * samples.
  *
- * Nothing here grows with the number of samples, and the result does not depend on how samples are grouped nor on the number
- * of threads: histograms are exact and integer. */
+ * Nothing here grows with the number of samples, and the result does not depend on how samples are
+ * grouped nor on the number of threads: histograms are exact and integer. */
 #ifndef OXP_CALIBRATION_RANGES_H
 #define OXP_CALIBRATION_RANGES_H
 
@@ -9,7 +10,13 @@
 #include "kernels/quantise.h"
 #include "kernels/statistics.h"
 
-typedef enum oxp_method { OXP_METHOD_MINMAX, OXP_METHOD_PERCENTILE, OXP_METHOD_ENTROPY, OXP_METHOD_MSE, OXP_METHOD_COUNT } oxp_method;
+typedef enum oxp_method {
+    OXP_METHOD_MINMAX,
+    OXP_METHOD_PERCENTILE,
+    OXP_METHOD_ENTROPY,
+    OXP_METHOD_MSE,
+    OXP_METHOD_COUNT
+} oxp_method;
 
 typedef struct oxp_range {
     size_t graph_id;
@@ -20,8 +27,9 @@ typedef struct oxp_range {
     oxp_method method;   /* that chose it */
     bool fixed;          /* by the operator that makes it (Softmax, Sigmoid): no method */
     double output_error[OXP_METHOD_COUNT]; /* of the layers it feeds; filled when `auto` looked */
-    double dynamic_error; /* the same with a scale of its own in every run, as DynamicQuantizeLinear makes it */
-    bool judged;          /* the errors were measured */
+    /* the same with a scale of its own in every run, as DynamicQuantizeLinear makes it */
+    double dynamic_error;
+    bool judged; /* the errors were measured */
 } oxp_range;
 
 typedef struct oxp_ranges {
@@ -57,10 +65,12 @@ typedef struct oxp_judge {
     size_t range; /* item of the ranges: the watch that the node's input 0 has */
 } oxp_judge;
 
-/* Pass one over the samples: histograms of the watched values; then scales; with `automatic` a second pass over the first
- * samples. Everything lives in the arena. E-CALIB-NONFINITE (8) names a watched value that is NaN in every element. */
-oxp_status oxp_calibrate(oxp_ranges *out, oxp_arena *arena, const oxp_graph *graph, const oxp_source *source,
-                         const size_t *which, size_t count, const oxp_watch *watches, size_t watch_count,
-                         const oxp_judge *judges, size_t judge_count, const oxp_calibration_options *options);
+/* Pass one over the samples: histograms of the watched values; then scales; with `automatic` a
+ * second pass over the first samples. Everything lives in the arena. E-CALIB-NONFINITE (8) names a
+ * watched value that is NaN in every element. */
+oxp_status oxp_calibrate(oxp_ranges *out, oxp_arena *arena, const oxp_graph *graph,
+                         const oxp_source *source, const size_t *which, size_t count,
+                         const oxp_watch *watches, size_t watch_count, const oxp_judge *judges,
+                         size_t judge_count, const oxp_calibration_options *options);
 
 #endif

@@ -81,10 +81,17 @@ static oxp_status body(void *user, oxp_ctx *ctx, size_t index, int worker)
     return status == OXP_OK ? OXP_OK : oxp_ctx_join(ctx, &l->ctx);
 }
 
-oxp_status oxp_run_samples(oxp_ctx *ctx, const oxp_graph *graph, const oxp_source *source, const size_t *which, size_t count,
-                           const oxp_run_hooks *hooks, const char *stage)
+oxp_status oxp_run_samples(oxp_ctx *ctx, const oxp_graph *graph, const oxp_source *source,
+                           const size_t *which, size_t count, const oxp_run_hooks *hooks,
+                           const char *stage)
 {
-    run r = {.ctx = ctx, .graph = graph, .source = source, .which = which, .count = count, .hooks = hooks, .stage = stage};
+    run r = {.ctx = ctx,
+             .graph = graph,
+             .source = source,
+             .which = which,
+             .count = count,
+             .hooks = hooks,
+             .stage = stage};
     int workers = ctx->threads;
     OXP_TRY(oxp_alloc(&r.lanes, ctx, (size_t)workers, sizeof *r.lanes, "worker threads"));
     for (int i = 0; i < workers; i++) {

@@ -1,9 +1,11 @@
 /* scales.c - from a histogram to a u8 scale: min-max, percentile, entropy, mean squared error.
  *
- * All ranges hold zero, and zero is exactly representable (padding). Percentile cuts (1 - P) / 2 on each side of a tensor with
- * both signs, (1 - P) on the one side of a tensor with one sign. Entropy: the clip of |x| whose 128-level version has the least
- * KL divergence from the clipped distribution, outliers folded into the last bin of P but not of Q, zero bins smoothed with
- * 1e-4 of a count. MSE: the clips of least mean (x - Q(x))^2 over the histogram, found by coordinate descent over both ends. */
+ * All ranges hold zero, and zero is exactly representable (padding). Percentile cuts (1 - P) / 2 on
+ * each side of a tensor with both signs, (1 - P) on the one side of a tensor with one sign.
+ * Entropy: the clip of |x| whose 128-level version has the least KL divergence from the clipped
+ * distribution, outliers folded into the last bin of P but not of Q, zero bins smoothed with 1e-4
+ * of a count. MSE: the clips of least mean (x - Q(x))^2 over the histogram, found by coordinate
+ * descent over both ends. */
 #include <math.h>
 #include <string.h>
 
@@ -54,7 +56,8 @@ static void occupied(bins *b, const oxp_histogram *h)
 static double range_error(const bins *b, float low, float high)
 {
     oxp_scale s = oxp_scale_for_range(low, high, 255);
-    float least = (float)-s.zero_point, most = (float)(255 - s.zero_point), inverse = 1.0f / s.scale;
+    float least = (float)-s.zero_point, most = (float)(255 - s.zero_point),
+          inverse = 1.0f / s.scale;
     double sum = 0;
     for (size_t i = 0; i < b->n; i++) {
         float q = nearbyintf(b->centre[i] * inverse);
@@ -78,7 +81,8 @@ static double clip_error(const bins *b, const oxp_histogram *h, clip c)
 }
 
 /* Moves both ends, or one, by up to `reach` octaves either way in `steps` steps; keeps the best. */
-static void descend(const bins *b, const oxp_histogram *h, clip *c, double *error, bool low, bool high, float reach, int steps)
+static void descend(const bins *b, const oxp_histogram *h, clip *c, double *error, bool low,
+                    bool high, float reach, int steps)
 {
     clip centre = *c;
     for (int i = -steps; i <= steps; i++) {
@@ -94,15 +98,15 @@ static void descend(const bins *b, const oxp_histogram *h, clip *c, double *erro
     }
 }
 
-/* Coarse steps over both ends at once, then each end and both with ever finer steps: the ends hang together through the scale,
- * so that moving one alone stops on a ridge. */
+/* Coarse steps over both ends at once, then each end and both with ever finer steps: the ends hang
+ * together through the scale, so that moving one alone stops on a ridge. */
 static oxp_scale by_mse(const oxp_histogram *h)
 {
     bins b;
     occupied(&b, h);
     clip c = {0, 0};
     double error = clip_error(&b, h, c);
-    bool has_low = h->min < 0, has_high = h->max > 0;
+    bool has_low = h->min<0, has_high = h->max> 0;
     descend(&b, h, &c, &error, has_low, has_high, CLIP_OCTAVES, CLIP_STEPS);
     for (float reach = 2.0f; reach > 0.02f; reach /= 3.0f) {
         if (has_low && has_high) {
@@ -111,7 +115,8 @@ static oxp_scale by_mse(const oxp_histogram *h)
         }
         descend(&b, h, &c, &error, has_low, has_high, reach, 6);
     }
-    return oxp_scale_for_range(fminf(h->min, 0) * exp2f(-c.low), fmaxf(h->max, 0) * exp2f(-c.high), 255);
+    return oxp_scale_for_range(fminf(h->min, 0) * exp2f(-c.low), fmaxf(h->max, 0) * exp2f(-c.high),
+                               255);
 }
 
 /* ---- entropy ---- */
@@ -148,7 +153,8 @@ static double divergence(double *p, double *q, size_t n)
     return kl;
 }
 
-/* 128 groups of floor(n / 128) bins, the last takes the remainder; a group's mass goes evenly to its bins where P > 0. */
+/* 128 groups of floor(n / 128) bins, the last takes the remainder; a group's mass goes evenly to
+ * its bins where P > 0. */
 static void levels(double *q, const double *h, const double *p, size_t n)
 {
     size_t width = n / ENTROPY_LEVELS;
@@ -167,10 +173,12 @@ static void levels(double *q, const double *h, const double *p, size_t n)
 static oxp_scale by_entropy(const oxp_histogram *hist)
 {
     double h[ENTROPY_BINS], p[ENTROPY_BINS], q[ENTROPY_BINS];
-    float most = fmaxf(fabsf(hist->min), fabsf(hist->max)), width = ldexpf(1.0f, hist->exponent + 1);
+    float most = fmaxf(fabsf(hist->min), fabsf(hist->max)),
+          width = ldexpf(1.0f, hist->exponent + 1);
     size_t best = ENTROPY_BINS, used = 0;
     for (size_t i = 0; i < ENTROPY_BINS; i++) {
-        h[i] = (double)(hist->positive[2 * i] + hist->positive[2 * i + 1] + hist->negative[2 * i] + hist->negative[2 * i + 1]);
+        h[i] = (double)(hist->positive[2 * i] + hist->positive[2 * i + 1] + hist->negative[2 * i] +
+                        hist->negative[2 * i + 1]);
         used = h[i] > 0 ? i + 1 : used;
     }
     double least = INFINITY;

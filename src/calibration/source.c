@@ -10,22 +10,58 @@
 
 /* ---- random samples ---- */
 
-static oxp_status dimension(const oxp_samples *s, oxp_ctx *ctx, const oxp_value_info *info, int axis, int64_t *out)
+/* A whole number above 0, or 0. */
+static int64_t size_after(const char *text)
+{
+    char *end = NULL;
+    long long size = *text >= '0' && *text <= '9' ? strtoll(text, &end, 10) : 0;
+    return end && !*end ? size : 0;
+}
+
+/* Every --dim is NAME=N and names a dimension of an input. */
+static oxp_status check_dims(oxp_ctx *ctx, const oxp_graph *g, const char *const *dims)
+{
+    for (; dims && *dims; dims++) {
+        char quoted[OXP_QUOTED_MAX];
+        const char *equals = strrchr(*dims, '=');
+        if (!equals || equals == *dims || size_after(equals + 1) < 1)
+            return oxp_fail(ctx, OXP_EUSAGE, "E-USAGE",
+                            "--dim %s: expected NAME=N, N a whole number from 1 on",
+                            oxp_quote(quoted, *dims));
+        bool found = false;
+        for (size_t i = 0; i < g->input_count; i++) {
+            const oxp_value_info *info = &g->values[g->inputs[i]].declared;
+            for (int k = 0; k < info->rank; k++)
+                found |= info->params[k] && strlen(info->params[k]) == (size_t)(equals - *dims) &&
+                         strncmp(info->params[k], *dims, (size_t)(equals - *dims)) == 0;
+        }
+        if (!found)
+            return oxp_fail(ctx, OXP_EUSAGE, "E-SELECT",
+                            "--dim %s: no input has a dimension of that name",
+                            oxp_quote(quoted, *dims));
+    }
+    return OXP_OK;
+}
+
+static oxp_status dimension(const oxp_samples *s, oxp_ctx *ctx, const oxp_value_info *info,
+                            int axis, int64_t *out)
 {
     *out = info->dims[axis];
     const char *param = info->params[axis];
     for (const char *const *d = s->dims; *out < 0 && param && d && *d; d++) {
         size_t length = strlen(param);
         if (strncmp(*d, param, length) == 0 && (*d)[length] == '=')
-            *out = strtoll(*d + length + 1, NULL, 10);
+            *out = size_after(*d + length + 1);
     }
     if (*out < 0 && axis == 0)
         *out = 1;
     if (*out > 0)
         return OXP_OK;
     char name[OXP_QUOTED_MAX], quoted[OXP_QUOTED_MAX];
-    return oxp_fail(ctx, OXP_EUSAGE, "E-DIM", "input %s: dimension %d (%s) has no size; give it with --dim %s=N",
-                    oxp_quote(name, info->name), axis, oxp_quote(quoted, param ? param : "?"), param ? param : "?");
+    return oxp_fail(ctx, OXP_EUSAGE, "E-DIM",
+                    "input %s: dimension %d (%s) has no size; give it with --dim %s=N",
+                    oxp_quote(name, info->name), axis, oxp_quote(quoted, param ? param : "?"),
+                    param ? param : "?");
 }
 
 /* Floats uniform in [-1, 1), integers 0 or 1, drawn by (seed, sample, input). */
@@ -39,7 +75,8 @@ static oxp_status fill_random(oxp_tensor *t, oxp_ctx *ctx, oxp_random r, const c
         else if (t->dtype == OXP_DOUBLE)
             ((double *)t->data)[i] = 2 * oxp_random_uniform(&r) - 1;
         else if (oxp_dtype_is_integer(t->dtype) && oxp_dtype_bits(t->dtype) >= 8)
-            ((uint8_t *)t->data)[i * (oxp_dtype_bits(t->dtype) / 8)] = (uint8_t)oxp_random_below(&r, 2);
+            ((uint8_t *)t->data)[i * (oxp_dtype_bits(t->dtype) / 8)] =
+                (uint8_t)oxp_random_below(&r, 2);
     }
     return OXP_OK;
 }
@@ -51,7 +88,8 @@ static oxp_status get_random(void *user, oxp_ctx *ctx, size_t index, oxp_tensor 
         const oxp_value_info *info = &s->graph->values[s->graph->inputs[i]].declared;
         int64_t dims[OXP_MAX_RANK];
         if (info->rank < 0)
-            return oxp_fail(ctx, OXP_EUSAGE, "E-DIM", "input \"%.100s\" declares no shape: random samples cannot be made",
+            return oxp_fail(ctx, OXP_EUSAGE, "E-DIM",
+                            "input \"%.100s\" declares no shape: random samples cannot be made",
                             info->name);
         for (int k = 0; k < info->rank; k++)
             OXP_TRY(dimension(s, ctx, info, k, &dims[k]));
@@ -69,14 +107,17 @@ static oxp_status get_sample(void *user, oxp_ctx *ctx, size_t index, oxp_tensor 
     return oxp_dataset_sample(s->dataset, ctx, index, inputs);
 }
 
-static oxp_status parse_axes(oxp_batch_axis *out, size_t *count, oxp_arena *arena, const char *const *list)
+static oxp_status parse_axes(oxp_batch_axis *out, size_t *count, oxp_arena *arena,
+                             const char *const *list)
 {
     for (*count = 0; list && *list; list++) {
         const char *equals = strrchr(*list, '=');
         char quoted[OXP_QUOTED_MAX], *end = NULL;
         long axis = equals ? strtol(equals + 1, &end, 10) : -1;
-        if (!equals || equals == *list || !end || *end || end == equals + 1 || axis < 0 || axis >= OXP_MAX_RANK)
-            return oxp_fail(arena->ctx, OXP_EUSAGE, "E-USAGE", "--batch-axis %s: expected NAME=K", oxp_quote(quoted, *list));
+        if (!equals || equals == *list || !end || *end || end == equals + 1 || axis < 0 ||
+            axis >= OXP_MAX_RANK)
+            return oxp_fail(arena->ctx, OXP_EUSAGE, "E-USAGE", "--batch-axis %s: expected NAME=K",
+                            oxp_quote(quoted, *list));
         char *name = oxp_arena_printf(arena, "%.*s", (int)(equals - *list), *list);
         if (!name)
             return OXP_ELIMIT;
@@ -85,8 +126,8 @@ static oxp_status parse_axes(oxp_batch_axis *out, size_t *count, oxp_arena *aren
     return OXP_OK;
 }
 
-static oxp_status open_dataset(oxp_samples *s, oxp_arena *arena, const char *path, const char *labels,
-                               const oxp_input_options *o)
+static oxp_status open_dataset(oxp_samples *s, oxp_arena *arena, const char *path,
+                               const char *labels, const oxp_input_options *o)
 {
     const oxp_graph *g = s->graph;
     size_t axes = 0;
@@ -103,9 +144,12 @@ static oxp_status open_dataset(oxp_samples *s, oxp_arena *arena, const char *pat
     for (size_t i = 0; i < g->output_count; i++) {
         oxp_graph_proto_output(g->proto, i, &outputs[i]);
     }
-    oxp_dataset_schema schema = {
-        .inputs = inputs, .input_count = g->input_count, .outputs = outputs, .output_count = g->output_count};
-    oxp_dataset_options options = {.labels = labels, .batch_axes = batch_axes, .batch_axis_count = axes};
+    oxp_dataset_schema schema = {.inputs = inputs,
+                                 .input_count = g->input_count,
+                                 .outputs = outputs,
+                                 .output_count = g->output_count};
+    oxp_dataset_options options = {
+        .labels = labels, .batch_axes = batch_axes, .batch_axis_count = axes};
     if (o->nonfinite && strcmp(o->nonfinite, "skip") == 0)
         options.nonfinite = OXP_DATA_NONFINITE_SKIP;
     else if (o->nonfinite && strcmp(o->nonfinite, "keep") == 0)
@@ -113,10 +157,11 @@ static oxp_status open_dataset(oxp_samples *s, oxp_arena *arena, const char *pat
     return oxp_dataset_open(&s->dataset, arena->ctx, path, &schema, &options);
 }
 
-oxp_status oxp_samples_open(oxp_samples *out, oxp_ctx *ctx, const oxp_graph *graph, const char *path, const char *labels,
-                            const oxp_input_options *options)
+oxp_status oxp_samples_open(oxp_samples *out, oxp_ctx *ctx, const oxp_graph *graph,
+                            const char *path, const char *labels, const oxp_input_options *options)
 {
     *out = (oxp_samples){.graph = graph, .dims = options->dims, .seed = ctx->seed};
+    OXP_TRY(check_dims(ctx, graph, options->dims));
     if (!path) {
         out->source = (oxp_source){options->random_samples, out, get_random};
         return OXP_OK;
@@ -156,8 +201,8 @@ static int by_hash(const void *a, const void *b)
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
-oxp_status oxp_samples_split(const oxp_samples *s, oxp_arena *arena, size_t **fit, size_t *fit_count, size_t **held,
-                             size_t *held_count, bool *in_sample)
+oxp_status oxp_samples_split(const oxp_samples *s, oxp_arena *arena, size_t **fit,
+                             size_t *fit_count, size_t **held, size_t *held_count, bool *in_sample)
 {
     size_t n = s->source.count, aside = n / 4;
     aside = n < 2 ? 0 : aside < 1 ? 1 : aside > 64 ? 64 : aside;

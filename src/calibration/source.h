@@ -13,16 +13,18 @@ typedef struct oxp_samples {
     uint64_t seed;
 } oxp_samples;
 
-/* Opens `path` (or makes options->random_samples random ones when it is NULL) for the graph's inputs and outputs. */
-oxp_status oxp_samples_open(oxp_samples *out, oxp_ctx *ctx, const oxp_graph *graph, const char *path, const char *labels,
-                            const oxp_input_options *options);
+/* Opens `path` (or makes options->random_samples random ones when it is NULL) for the graph's
+ * inputs and outputs. */
+oxp_status oxp_samples_open(oxp_samples *out, oxp_ctx *ctx, const oxp_graph *graph,
+                            const char *path, const char *labels, const oxp_input_options *options);
 void oxp_samples_close(oxp_samples *s);
 
 uint64_t oxp_samples_hash(const oxp_samples *s);
 
-/* Sets aside samples for measuring, chosen by the hash of their content: a quarter, at least 1 of 2, at most 64. *fit and
- * *held are lists in sample order, from the arena. With one sample both lists hold it and *in_sample is true. */
-oxp_status oxp_samples_split(const oxp_samples *s, oxp_arena *arena, size_t **fit, size_t *fit_count, size_t **held,
-                             size_t *held_count, bool *in_sample);
+/* Sets aside samples for measuring, chosen by the hash of their content: a quarter, at least 1 of
+ * 2, at most 64. *fit and *held are lists in sample order, from the arena. With one sample both
+ * lists hold it and *in_sample is true. */
+oxp_status oxp_samples_split(const oxp_samples *s, oxp_arena *arena, size_t **fit,
+                             size_t *fit_count, size_t **held, size_t *held_count, bool *in_sample);
 
 #endif

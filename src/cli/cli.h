@@ -1,18 +1,30 @@
-/* cli.h - what the files of the command line share: the command table, flags, messages. Uses the public header alone. */
+/* cli.h - what the files of the command line share: the command table, flags, messages. Of ours it
+ * includes the public header alone. */
 #ifndef OXP_CLI_CLI_H
 #define OXP_CLI_CLI_H
 
 #include "onnxpress.h"
 
+/* ---- flags ---- */
+
 typedef enum flag_kind {
     FLAG_SWITCH, /* bool */
     FLAG_TEXT,   /* const char * */
-    FLAG_WORD,   /* const char *, one of `words` (or with ":…" behind a word that ends in ':') */
-    FLAG_LIST,   /* flag_list, repeatable; or comma-separated words in one */
+    FLAG_WORD,   /* const char *, one of `words`; "name[:P]" also takes a parameter */
+    FLAG_LIST,   /* flag_list, repeatable */
     FLAG_COUNT,  /* size_t */
-    FLAG_REAL,   /* double */
-    FLAG_SIZE    /* size_t bytes: "12MB", "3GiB" */
+    FLAG_REAL,   /* double, not negative */
+    FLAG_SIZE    /* size_t bytes: "12MB", "1.5GiB" */
 } flag_kind;
+
+typedef struct flag {
+    const char *name, *alias; /* "--output", "-o" or NULL */
+    flag_kind kind;
+    void *target;
+    const char *argument; /* as help shows it: "FILE" */
+    const char *words;    /* FLAG_WORD: "w8a8|w8|none" */
+    const char *help;
+} flag;
 
 #define FLAG_LIST_MAX 256
 
@@ -21,65 +33,73 @@ typedef struct flag_list {
     size_t count;
 } flag_list;
 
-typedef struct flag {
-    const char *name;     /* "--precision"; "-o" stands in `alias` */
-    const char *alias;
-    flag_kind kind;
-    void *target;
-    const char *argument; /* shown in help: "FILE" */
-    const char *words;    /* FLAG_WORD: "w8a8|w8|none" */
-    const char *help;
-} flag;
+typedef struct flag_group {
+    const char *title; /* above the group in help; NULL: the command's own */
+    const flag *flags;
+    size_t count;
+} flag_group;
 
-/* Flags that every command has. */
-typedef struct shared {
+/* What more than one command takes. */
+typedef struct settings {
     const char *json;
     bool quiet, verbose, force;
-    size_t threads, seed, max_memory;
+    size_t threads, seed, max_memory; /* threads, max_memory: 0 = the default */
     double timeout;
-    bool set_threads, set_memory;
     flag_list batch_axes, dims;
     bool allow_symlinks, allow_hardlinks;
     const char *nonfinite;
     size_t random;
-} shared;
+} settings;
+
+#define THREADS_MAX 1024
+
+extern settings shared;                          /* filled by parse_flags() */
+extern const flag_group common_flags;            /* of every command */
+extern const flag_group model_flags, data_flags; /* of those that read one */
+
+/* Parses what stands behind the command's name. Returns 0, or 2 with the error printed. */
+int parse_flags(const flag_group *groups, size_t group_count, int argc, char **argv,
+                const char **positional, size_t *positional_count, size_t positional_max);
+const char *nearest_word(const char *word, const char *const *words, size_t count);
+void input_options(oxp_input_options *out);
+/* Samples come from one place, and from one where they are `needed`. Returns 0, or 2 as above. */
+int check_samples(const char *name, const char *data, bool needed);
+
+/* ---- commands ---- */
 
 typedef struct command {
     const char *name, *arguments, *summary;
-    size_t positional_min, positional_max;
-    int (*run)(oxp_ctx *ctx, shared *s, size_t count, const char *const *positional);
-    size_t (*flags)(shared *s, flag out[64]); /* the command's own */
+    size_t positional; /* how many it takes */
+    bool reads_model, reads_data;
+    flag_group own;
+    int (*run)(oxp_ctx *ctx, const char *const *positional);
 } command;
 
-extern const command command_table[];
+#define COMMAND_GROUPS_MAX 4
+
+extern const command *const command_table[];
 extern const size_t command_count;
-const command *find_command(const char *name);
+extern const command compress_command, run_command, compare_command, info_command,
+    operators_command, techniques_command;
 
-/* Parses arguments behind the command's name. Returns 0 or 2 after printing the error. */
-int parse_flags(const flag *flags, size_t count, int argc, char **argv, const char **positional, size_t *positional_count,
-                size_t positional_max);
-size_t shared_flags(shared *s, flag *out);
-void input_options(oxp_input_options *out, const shared *s);
+/* The groups of flags that a command takes; returns how many. */
+size_t command_groups(const command *c, flag_group groups[COMMAND_GROUPS_MAX]);
 
-/* One line on stderr: "onnxpress: error CODE: text"; returns `status`. */
-int fail(int status, const char *code, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* The context's error, in the same form. */
+void print_usage(void);
+void print_help(const command *c);
+
+/* ---- messages ---- */
+
+/* "onnxpress: error CODE: text", one line on stderr; returns `status`. */
+int fail(int status, const char *code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* The context's error, in the same form. Silent where a signal stopped the work. */
 int fail_ctx(oxp_ctx *ctx, oxp_status status);
 /* Prints text or JSON as the flags ask, frees the report; returns the exit code. */
-int finish(oxp_ctx *ctx, const shared *s, oxp_status status, oxp_report *report);
-const char *nearest_word(const char *word, const char *const *words, size_t count);
-void print_help(const command *c);
-void print_usage(void);
-
-int command_compress(oxp_ctx *ctx, shared *s, size_t count, const char *const *positional);
-size_t flags_compress(shared *s, flag *out);
-int command_run(oxp_ctx *ctx, shared *s, size_t count, const char *const *positional);
-size_t flags_run(shared *s, flag *out);
-int command_info(oxp_ctx *ctx, shared *s, size_t count, const char *const *positional);
-int command_compare(oxp_ctx *ctx, shared *s, size_t count, const char *const *positional);
-size_t flags_compare(shared *s, flag *out);
-int command_operators(oxp_ctx *ctx, shared *s, size_t count, const char *const *positional);
-int command_techniques(oxp_ctx *ctx, shared *s, size_t count, const char *const *positional);
-size_t flags_none(shared *s, flag *out);
+int finish(oxp_ctx *ctx, oxp_status status, oxp_report *report);
+int flush_stdout(int status);
+/* Lets the context talk on stderr: log lines, and a progress bar on a terminal after a second. */
+void start_talking(oxp_ctx *ctx);
+bool stop_requested(void);
 
 #endif

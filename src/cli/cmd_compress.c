@@ -8,68 +8,100 @@ static struct {
     bool keep, dry_run, no_metadata, per_channel;
 } options = {.min_sqnr = 20.0};
 
-size_t flags_compress(shared *s, flag *out)
-{
-    (void)s;
-    size_t n = 0;
-    out[n++] = (flag){"--output", "-o", FLAG_TEXT, &options.output, "OUT", NULL, "the compressed model"};
-    out[n++] = (flag){"--precision", NULL, FLAG_WORD, &options.precision, "P", "none|w8a8|dynamic|w8",
-                      "w8a8: integers where that is faster and holds, the rest stored in 8 bits; w8: weights only"};
-    out[n++] = (flag){"--data", NULL, FLAG_TEXT, &options.data, "D", NULL, "calibration samples: .npz, .npy or a folder"};
-    out[n++] = (flag){"--labels", NULL, FLAG_TEXT, &options.labels, "FILE.npy", NULL, "labels, in place of those in D"};
-    out[n++] = (flag){"--calibration-method", NULL, FLAG_WORD, &options.method, "M", "auto|minmax|percentile:|entropy|mse",
-                      "how activation ranges are found (auto: per tensor, the least error of the layers it feeds)"};
-    out[n++] = (flag){"--quant-format", NULL, FLAG_WORD, &options.format, "F", "auto|qdq|stored", "form of the quantised weights"};
-    out[n++] = (flag){"--per-channel", NULL, FLAG_SWITCH, &options.per_channel, NULL, NULL, "a scale per output channel (always so)"};
-    out[n++] = (flag){"--reduce-range", NULL, FLAG_WORD, &options.reduce_range, "R", "auto|on|off",
-                      "7-bit weights where sums of pairs can saturate (auto: computed per layer)"};
-    out[n++] = (flag){"--cpu", NULL, FLAG_WORD, &options.cpu, "C", "avx2|vnni|arm", "the machine that the model is for (vnni)"};
-    out[n++] = (flag){"--min-sqnr", NULL, FLAG_REAL, &options.min_sqnr, "DB", NULL, "least output SQNR (20); 0: no guard"};
-    out[n++] = (flag){"--nodes", NULL, FLAG_LIST, &options.nodes, "GLOB", NULL, "only these nodes"};
-    out[n++] = (flag){"--exclude-nodes", NULL, FLAG_LIST, &options.exclude_nodes, "GLOB", NULL, "not these nodes"};
-    out[n++] = (flag){"--op-types", NULL, FLAG_LIST, &options.op_types, "TYPE", NULL, "only these operator types"};
-    out[n++] = (flag){"--exclude-op-types", NULL, FLAG_LIST, &options.exclude_op_types, "TYPE", NULL, "not these operator types"};
-    out[n++] = (flag){"--layer", NULL, FLAG_LIST, &options.layers, "GLOB=TECHNIQUE", NULL, "force a technique on nodes"};
-    out[n++] = (flag){"--ort-min-version", NULL, FLAG_TEXT, &options.ort, "V", NULL, "oldest ONNX Runtime that must load it (1.17)"};
-    out[n++] = (flag){"--keep", NULL, FLAG_SWITCH, &options.keep, NULL, NULL, "write also when a bound was missed"};
-    out[n++] = (flag){"--dry-run", NULL, FLAG_SWITCH, &options.dry_run, NULL, NULL, "everything but the file"};
-    out[n++] = (flag){"--no-metadata", NULL, FLAG_SWITCH, &options.no_metadata, NULL, NULL, "leave metadata_props out"};
-    return n;
-}
+static const flag own[] = {
+    {"--output", "-o", FLAG_TEXT, &options.output, "OUT", NULL, "the compressed model"},
+    {"--precision", NULL, FLAG_WORD, &options.precision, "P", "w8a8|dynamic|w8|none",
+     "w8a8: integer arithmetic where it is faster and holds, every other weight stored in 8 bits "
+     "(needs samples); dynamic: matrix products in integers, scaled at run time; w8: weights "
+     "stored in 8 bits, arithmetic in float; none: the same bytes"},
+    {"--data", NULL, FLAG_TEXT, &options.data, "D", NULL,
+     "calibration samples: .npz, .npy or a folder"},
+    {"--labels", NULL, FLAG_TEXT, &options.labels, "FILE.npy", NULL,
+     "labels, in place of those in D"},
+    {"--min-sqnr", NULL, FLAG_REAL, &options.min_sqnr, "DB", NULL,
+     "least signal-to-noise ratio of the outputs, in dB (default 20; 0: no bound)"},
+    {"--calibration-method", NULL, FLAG_WORD, &options.method, "M",
+     "auto|minmax|percentile[:P]|entropy|mse",
+     "how ranges of activations are found; auto: for each tensor the one with the least error "
+     "in the layers behind it (default auto; P 99.999)"},
+    {"--quant-format", NULL, FLAG_WORD, &options.format, "F", "auto|qdq|stored",
+     "form of the weights; qdq: integers wherever a form exists, stored: nowhere (default auto)"},
+    {"--per-channel", NULL, FLAG_SWITCH, &options.per_channel, NULL, NULL,
+     "a scale per output channel of the weights; always on"},
+    {"--reduce-range", NULL, FLAG_WORD, &options.reduce_range, "R", "auto|on|off",
+     "7-bit weights, for processors that add products in pairs of 16 bits; auto: where the sums "
+     "can saturate (default auto)"},
+    {"--cpu", NULL, FLAG_WORD, &options.cpu, "C", "avx2|vnni|arm",
+     "processor that the model is for (default vnni)"},
+    {"--ort-min-version", NULL, FLAG_TEXT, &options.ort, "V", NULL,
+     "oldest ONNX Runtime that must load the model (default 1.17)"},
+    {"--nodes", NULL, FLAG_LIST, &options.nodes, "GLOB", NULL, "only these nodes; repeatable"},
+    {"--exclude-nodes", NULL, FLAG_LIST, &options.exclude_nodes, "GLOB", NULL,
+     "not these nodes; repeatable"},
+    {"--op-types", NULL, FLAG_LIST, &options.op_types, "GLOB", NULL,
+     "only these operators; repeatable"},
+    {"--exclude-op-types", NULL, FLAG_LIST, &options.exclude_op_types, "GLOB", NULL,
+     "not these operators; repeatable"},
+    {"--layer", NULL, FLAG_LIST, &options.layers, "GLOB=TECHNIQUE", NULL,
+     "what to do with these nodes: a name that onnxpress techniques prints, or float; repeatable"},
+    {"--keep", NULL, FLAG_SWITCH, &options.keep, NULL, NULL, "write also what misses a bound"},
+    {"--dry-run", NULL, FLAG_SWITCH, &options.dry_run, NULL, NULL, "do all but write the model"},
+    {"--no-metadata", NULL, FLAG_SWITCH, &options.no_metadata, NULL, NULL,
+     "do not record in the model what made it"},
+};
 
 static const char *const *list_or_null(const flag_list *list)
 {
     return list->count ? list->items : NULL;
 }
 
-int command_compress(oxp_ctx *ctx, shared *s, size_t count, const char *const *positional)
+static void set_options(oxp_compress_options *o)
 {
-    (void)count;
-    oxp_compress_options o = OXP_COMPRESS_OPTIONS_INIT;
-    input_options(&o.input, s);
-    o.precision = options.precision;
-    o.data = options.data;
-    o.labels = options.labels;
-    o.calibration_method = options.method;
-    o.quant_format = options.format;
-    o.reduce_range = options.reduce_range;
-    o.cpu = options.cpu;
-    o.min_sqnr_db = options.min_sqnr;
-    o.nodes = list_or_null(&options.nodes);
-    o.exclude_nodes = list_or_null(&options.exclude_nodes);
-    o.op_types = list_or_null(&options.op_types);
-    o.exclude_op_types = list_or_null(&options.exclude_op_types);
-    o.layers = list_or_null(&options.layers);
-    o.ort_min_version = options.ort;
-    o.force = s->force;
-    o.keep = options.keep;
-    o.dry_run = options.dry_run;
-    o.no_metadata = options.no_metadata;
+    input_options(&o->input);
+    o->precision = options.precision;
+    o->data = options.data;
+    o->labels = options.labels;
+    o->calibration_method = options.method;
+    o->quant_format = options.format;
+    o->reduce_range = options.reduce_range;
+    o->cpu = options.cpu;
+    o->min_sqnr_db = options.min_sqnr;
+    o->nodes = list_or_null(&options.nodes);
+    o->exclude_nodes = list_or_null(&options.exclude_nodes);
+    o->op_types = list_or_null(&options.op_types);
+    o->exclude_op_types = list_or_null(&options.exclude_op_types);
+    o->layers = list_or_null(&options.layers);
+    o->ort_min_version = options.ort;
+    o->force = shared.force;
+    o->keep = options.keep;
+    o->dry_run = options.dry_run;
+    o->no_metadata = options.no_metadata;
+}
+
+static int run(oxp_ctx *ctx, const char *const *positional)
+{
     if (!options.output && !options.dry_run)
         return fail(2, "E-USAGE", "compress needs -o OUT");
     if (!options.precision)
-        return fail(2, "E-USAGE", "compress needs --precision: none, w8a8, dynamic or w8 (none and w8 and dynamic need no data)");
+        return fail(2, "E-USAGE",
+                    "compress needs --precision: w8a8 (with samples, --data D), or dynamic, w8 or "
+                    "none (without)");
+    if (check_samples("compress", options.data, false))
+        return 2;
+    oxp_compress_options o = OXP_COMPRESS_OPTIONS_INIT;
+    set_options(&o);
     oxp_report *report = NULL;
     oxp_status status = oxp_compress_file(&report, ctx, positional[0], options.output, &o);
-    return finish(ctx, s, status, report);
+    return finish(ctx, status, report);
 }
+
+const command compress_command = {
+    .name = "compress",
+    .arguments = "MODEL -o OUT --precision P [--data D]",
+    .summary = "the main job: a smaller model that gives the same answers",
+    .positional = 1,
+    .reads_model = true,
+    .reads_data = true,
+    .own = {NULL, own, sizeof own / sizeof *own},
+    .run = run,
+};

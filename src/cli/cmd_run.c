@@ -6,29 +6,38 @@ static struct {
     double atol, rtol;
 } options = {NULL, NULL, 1e-5, 1e-3};
 
-size_t flags_run(shared *s, flag *out)
-{
-    (void)s;
-    size_t n = 0;
-    out[n++] = (flag){"--data", NULL, FLAG_TEXT, &options.data, "D", NULL, "samples: .npz, .npy or a folder"};
-    out[n++] = (flag){"--save", NULL, FLAG_TEXT, &options.save, "OUT.npz", NULL, "write the outputs"};
-    out[n++] = (flag){"--atol", NULL, FLAG_REAL, &options.atol, "X", NULL, "absolute tolerance for expected outputs (1e-5)"};
-    out[n++] = (flag){"--rtol", NULL, FLAG_REAL, &options.rtol, "X", NULL, "relative tolerance (1e-3)"};
-    return n;
-}
+static const flag own[] = {
+    {"--data", NULL, FLAG_TEXT, &options.data, "D", NULL,
+     "samples: .npz, .npy or a folder; expected outputs in it are compared with"},
+    {"--save", NULL, FLAG_TEXT, &options.save, "OUT.npz", NULL, "write the outputs"},
+    {"--atol", NULL, FLAG_REAL, &options.atol, "X", NULL,
+     "absolute tolerance for expected outputs (default 1e-5)"},
+    {"--rtol", NULL, FLAG_REAL, &options.rtol, "X", NULL,
+     "relative tolerance for expected outputs (default 1e-3)"},
+};
 
-int command_run(oxp_ctx *ctx, shared *s, size_t count, const char *const *positional)
+static int run(oxp_ctx *ctx, const char *const *positional)
 {
-    (void)count;
+    if (check_samples("run", options.data, true))
+        return 2;
     oxp_run_options o = OXP_RUN_OPTIONS_INIT;
-    input_options(&o.input, s);
+    input_options(&o.input);
     o.atol = options.atol;
     o.rtol = options.rtol;
     o.save = options.save;
-    o.force = s->force;
-    if (!options.data && !s->random)
-        return fail(2, "E-USAGE", "run needs --data D, or --random N");
+    o.force = shared.force;
     oxp_report *report = NULL;
     oxp_status status = oxp_run_file(&report, ctx, positional[0], options.data, &o);
-    return finish(ctx, s, status, report);
+    return finish(ctx, status, report);
 }
+
+const command run_command = {
+    .name = "run",
+    .arguments = "MODEL --data D",
+    .summary = "run the model, compare with expected outputs",
+    .positional = 1,
+    .reads_model = true,
+    .reads_data = true,
+    .own = {NULL, own, sizeof own / sizeof *own},
+    .run = run,
+};

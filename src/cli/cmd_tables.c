@@ -1,30 +1,50 @@
 /* cmd_tables.c - onnxpress info, operators, techniques: commands without flags of their own. */
 #include "cli/cli.h"
 
-int command_info(oxp_ctx *ctx, shared *s, size_t count, const char *const *positional)
+static int run_info(oxp_ctx *ctx, const char *const *positional)
 {
-    (void)count;
     oxp_input_options input;
-    input_options(&input, s);
+    input_options(&input);
     oxp_report *report = NULL;
     oxp_status status = oxp_info_file(&report, ctx, positional[0], &input);
-    return finish(ctx, s, status, report);
+    return finish(ctx, status, report);
 }
 
-int command_operators(oxp_ctx *ctx, shared *s, size_t count, const char *const *positional)
+static int run_operators(oxp_ctx *ctx, const char *const *positional)
 {
-    (void)count;
     (void)positional;
     oxp_report *report = NULL;
     oxp_status status = oxp_operators(&report, ctx);
-    return finish(ctx, s, status, report);
+    return finish(ctx, status, report);
 }
 
-int command_techniques(oxp_ctx *ctx, shared *s, size_t count, const char *const *positional)
+static int run_techniques(oxp_ctx *ctx, const char *const *positional)
 {
-    (void)count;
     (void)positional;
     oxp_report *report = NULL;
     oxp_status status = oxp_techniques(&report, ctx);
-    return finish(ctx, s, status, report);
+    return finish(ctx, status, report);
 }
+
+const command info_command = {
+    .name = "info",
+    .arguments = "MODEL",
+    .summary = "inputs, outputs, nodes and weights of a model",
+    .positional = 1,
+    .reads_model = true,
+    .run = run_info,
+};
+
+const command operators_command = {
+    .name = "operators",
+    .arguments = "",
+    .summary = "the operators that can be run",
+    .run = run_operators,
+};
+
+const command techniques_command = {
+    .name = "techniques",
+    .arguments = "",
+    .summary = "what can be done to a weight",
+    .run = run_techniques,
+};

@@ -1,4 +1,5 @@
-/* flags.c - flags from a table: parsed, checked, explained. No abbreviations; an unknown word gets the nearest known one. */
+/* flags.c - flags from a table: parsed and checked. No abbreviations; for an unknown word the
+ * nearest known one is suggested. */
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -7,19 +8,85 @@
 
 #include "cli/cli.h"
 
+settings shared;
+
+static const flag common_list[] = {
+    {"--json", NULL, FLAG_TEXT, &shared.json, "FILE", NULL,
+     "write the report as JSON to FILE, or to stdout where FILE is -"},
+    {"--quiet", "-q", FLAG_SWITCH, &shared.quiet, NULL, NULL, "print errors only"},
+    {"--verbose", "-v", FLAG_SWITCH, &shared.verbose, NULL, NULL, "print a line per tensor"},
+    {"--threads", NULL, FLAG_COUNT, &shared.threads, "N", NULL,
+     "threads (default 0: one per processor); the result is the same at any number"},
+    {"--seed", NULL, FLAG_COUNT, &shared.seed, "N", NULL,
+     "seed of what is drawn at random (default 0)"},
+    {"--max-memory", NULL, FLAG_SIZE, &shared.max_memory, "SIZE", NULL,
+     "most memory to use, such as 2GiB (default: 75 % of what the process may have)"},
+    {"--timeout", NULL, FLAG_REAL, &shared.timeout, "S", NULL,
+     "give up after S seconds (default 0: never)"},
+    {"--force", NULL, FLAG_SWITCH, &shared.force, NULL, NULL,
+     "replace an existing output, never an input"},
+};
+
+static const flag data_list[] = {
+    {"--batch-axis", NULL, FLAG_LIST, &shared.batch_axes, "NAME=K", NULL,
+     "axis K of input NAME counts the samples; repeatable"},
+    {"--random", NULL, FLAG_COUNT, &shared.random, "N", NULL,
+     "N random samples instead of data; the report says so"},
+};
+
+static const flag model_list[] = {
+    {"--dim", NULL, FLAG_LIST, &shared.dims, "NAME=N", NULL,
+     "size of a symbolic dimension, where no data says it; repeatable"},
+    {"--nonfinite", NULL, FLAG_WORD, &shared.nonfinite, "HOW", "refuse|keep|skip",
+     "NaN and infinity; keep: weights that hold them, skip: leave such samples out (default "
+     "refuse)"},
+    {"--allow-symlinks", NULL, FLAG_SWITCH, &shared.allow_symlinks, NULL, NULL,
+     "read external data through symbolic links"},
+    {"--allow-hardlinks", NULL, FLAG_SWITCH, &shared.allow_hardlinks, NULL, NULL,
+     "read external data that has more than one name"},
+};
+
+#define COUNT(list) (sizeof(list) / sizeof *(list))
+const flag_group common_flags = {"flags of every command", common_list, COUNT(common_list)};
+const flag_group data_flags = {"flags for samples", data_list, COUNT(data_list)};
+const flag_group model_flags = {"flags for models", model_list, COUNT(model_list)};
+
+void input_options(oxp_input_options *out)
+{
+    *out = (oxp_input_options)OXP_INPUT_OPTIONS_INIT;
+    out->allow_symlinks = shared.allow_symlinks;
+    out->allow_hardlinks = shared.allow_hardlinks;
+    out->nonfinite = shared.nonfinite;
+    out->batch_axes = shared.batch_axes.count ? shared.batch_axes.items : NULL;
+    out->dims = shared.dims.count ? shared.dims.items : NULL;
+    out->random_samples = shared.random;
+}
+
+int check_samples(const char *name, const char *data, bool needed)
+{
+    if (data && shared.random)
+        return fail(2, "E-USAGE", "--data and --random exclude each other");
+    if (needed && !data && !shared.random)
+        return fail(2, "E-USAGE", "%s needs --data D, or --random N", name);
+    return 0;
+}
+
 /* ---- nearest word ---- */
 
+#define WORD_MAX 64
+
+/* Levenshtein's distance, a row at a time. */
 static size_t distance(const char *a, const char *b)
 {
-    size_t la = strlen(a), lb = strlen(b), row[65];
-    if (la > 64 || lb > 64)
-        return 99;
-    for (size_t j = 0; j <= lb; j++)
+    size_t row[WORD_MAX + 1], a_length = strlen(a), b_length = strlen(b);
+    if (a_length > WORD_MAX || b_length > WORD_MAX)
+        return SIZE_MAX;
+    for (size_t j = 0; j <= b_length; j++)
         row[j] = j;
-    for (size_t i = 1; i <= la; i++) {
+    for (size_t i = 1; i <= a_length; i++) {
         size_t diagonal = row[0];
         row[0] = i;
-        for (size_t j = 1; j <= lb; j++) {
+        for (size_t j = 1; j <= b_length; j++) {
             size_t above = row[j], best = diagonal + (a[i - 1] != b[j - 1]);
             if (above + 1 < best)
                 best = above + 1;
@@ -29,9 +96,10 @@ static size_t distance(const char *a, const char *b)
             row[j] = best;
         }
     }
-    return row[lb];
+    return row[b_length];
 }
 
+/* The word at the least distance, the first of equals; NULL when more than half of it differs. */
 const char *nearest_word(const char *word, const char *const *words, size_t count)
 {
     const char *best = NULL;
@@ -53,35 +121,41 @@ static int bad_value(const flag *f, const char *value, const char *expected)
     return fail(2, "E-USAGE", "%s needs %s, found \"%.100s\"", f->name, expected, value);
 }
 
-static int parse_real(const flag *f, const char *value)
+/* A decimal number that is not negative and what stands behind it; NULL when there is none. The
+ * command runs in the C locale. */
+static const char *read_real(const char *value, double *out)
 {
     char *end = NULL;
+    if ((*value < '0' || *value > '9') && *value != '.')
+        return NULL;
     errno = 0;
-    double number = strtod(value, &end);
-    if (!*value || *end || errno || !isfinite(number) || number < 0)
+    *out = strtod(value, &end);
+    return end == value || errno || !isfinite(*out) ? NULL : end;
+}
+
+static int parse_real(const flag *f, const char *value)
+{
+    double number;
+    const char *rest = read_real(value, &number);
+    if (!rest || *rest)
         return bad_value(f, value, "a number that is not negative");
     *(double *)f->target = number;
     return 0;
 }
 
-static int parse_whole(const char *value, const char **rest, size_t *out)
+static int parse_count(const flag *f, const char *value)
 {
     size_t number = 0;
     const char *p = value;
+    bool fits = true;
     for (; *p >= '0' && *p <= '9'; p++)
-        if (__builtin_mul_overflow(number, (size_t)10, &number) || __builtin_add_overflow(number, (size_t)(*p - '0'), &number))
-            return 2;
-    *rest = p;
-    *out = number;
-    return p == value ? 2 : 0;
-}
-
-static int parse_count(const flag *f, const char *value)
-{
-    const char *rest = value;
-    size_t number;
-    if (parse_whole(value, &rest, &number) || *rest)
+        fits = fits && !__builtin_mul_overflow(number, (size_t)10, &number) &&
+               !__builtin_add_overflow(number, (size_t)(*p - '0'), &number);
+    if (p == value || *p || !fits)
         return bad_value(f, value, "a whole number");
+    if (f->target == &shared.threads && number > THREADS_MAX)
+        return fail(2, "E-USAGE", "%s: %zu threads, at most %d are possible", f->name, number,
+                    THREADS_MAX);
     *(size_t *)f->target = number;
     return 0;
 }
@@ -90,40 +164,59 @@ static int parse_size(const flag *f, const char *value)
 {
     static const struct {
         const char *name;
-        size_t factor;
-    } units[] = {{"", 1},          {"B", 1},          {"kB", 1000},         {"KB", 1000},         {"MB", 1000000},
-                 {"GB", 1000000000}, {"KiB", 1u << 10}, {"kiB", 1u << 10}, {"MiB", 1u << 20}, {"GiB", 1u << 30}};
-    const char *rest = value;
-    size_t number;
-    if (parse_whole(value, &rest, &number) == 0)
-        for (size_t i = 0; i < sizeof units / sizeof *units; i++)
-            if (strcmp(rest, units[i].name) == 0 && !__builtin_mul_overflow(number, units[i].factor, (size_t *)f->target))
-                return 0;
+        double bytes;
+    } units[] = {
+        {"", 1},         {"B", 1},        {"kB", 1e3},     {"KB", 1e3},
+        {"MB", 1e6},     {"GB", 1e9},     {"TB", 1e12},    {"KiB", 0x1p10},
+        {"kiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40},
+    };
+    double number;
+    const char *rest = read_real(value, &number);
+    for (size_t i = 0; rest && i < sizeof units / sizeof *units; i++) {
+        double bytes = number * units[i].bytes;
+        if (strcmp(rest, units[i].name) == 0 && bytes >= 1 && bytes < 0x1p63) {
+            *(size_t *)f->target = (size_t)bytes;
+            return 0;
+        }
+    }
     return bad_value(f, value, "a size such as 500MB or 2GiB");
 }
 
-/* Splits "a|b:|c" into words; a word that ends in ':' takes anything behind the colon (and may stand without it). */
+#define WORDS_MAX 16
+
+/* Splits "a|b[:P]" into names without parameters; returns whether `value` is one of them. */
+static bool match_word(const char *value, char *copy, const char **names, size_t *count)
+{
+    bool found = false;
+    for (char *p = copy, *end; p && *count < WORDS_MAX; p = end) {
+        end = strchr(p, '|');
+        if (end)
+            *end++ = '\0';
+        char *parameter = strchr(p, '[');
+        if (parameter)
+            *parameter = '\0';
+        size_t length = strlen(p);
+        found = found || strcmp(value, p) == 0 ||
+                (parameter && strncmp(value, p, length) == 0 && value[length] == ':');
+        names[(*count)++] = p;
+    }
+    return found;
+}
+
 static int parse_word(const flag *f, const char *value)
 {
-    char copy[512];
-    const char *words[64];
+    char copy[128];
+    const char *names[WORDS_MAX];
     size_t count = 0;
     snprintf(copy, sizeof copy, "%s", f->words);
-    for (char *p = strtok(copy, "|"); p && count < 64; p = strtok(NULL, "|")) {
-        size_t length = strlen(p);
-        bool open = p[length - 1] == ':';
-        if (open)
-            p[--length] = '\0';
-        if (strcmp(p, value) == 0 || (open && strncmp(p, value, length) == 0 && value[length] == ':')) {
-            *(const char **)f->target = value;
-            return 0;
-        }
-        words[count++] = p;
+    if (match_word(value, copy, names, &count)) {
+        *(const char **)f->target = value;
+        return 0;
     }
-    const char *near = nearest_word(value, words, count);
-    if (near)
-        return fail(2, "E-USAGE", "%s: unknown word \"%.100s\" (did you mean %s?); one of %s", f->name, value, near, f->words);
-    return fail(2, "E-USAGE", "%s: unknown word \"%.100s\"; one of %s", f->name, value, f->words);
+    const char *near = nearest_word(value, names, count);
+    return fail(2, "E-USAGE", "%s: unknown word \"%.100s\"%s%s%s; %s takes %s", f->name, value,
+                near ? " (did you mean " : "", near ? near : "", near ? "?)" : "", f->name,
+                f->words);
 }
 
 static int add_item(const flag *f, const char *value)
@@ -137,14 +230,16 @@ static int add_item(const flag *f, const char *value)
 
 static int take_value(const flag *f, const char *value)
 {
+    if (!*value)
+        return fail(2, "E-USAGE", "%s needs a value: %s", f->name, f->argument);
     switch (f->kind) {
     case FLAG_TEXT:
         *(const char **)f->target = value;
-        return *value ? 0 : bad_value(f, value, "a value");
+        return 0;
     case FLAG_WORD:
         return parse_word(f, value);
     case FLAG_LIST:
-        return *value ? add_item(f, value) : bad_value(f, value, "a value");
+        return add_item(f, value);
     case FLAG_COUNT:
         return parse_count(f, value);
     case FLAG_REAL:
@@ -159,92 +254,76 @@ static int take_value(const flag *f, const char *value)
 
 /* ---- the walk ---- */
 
-static const flag *find_flag(const flag *flags, size_t count, const char *argument, size_t length)
+static bool is_name(const char *name, const char *argument, size_t length)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (strlen(flags[i].name) == length && strncmp(flags[i].name, argument, length) == 0)
-            return &flags[i];
-        if (flags[i].alias && strlen(flags[i].alias) == length && strncmp(flags[i].alias, argument, length) == 0)
-            return &flags[i];
-    }
+    return name && strlen(name) == length && strncmp(name, argument, length) == 0;
+}
+
+static const flag *find_flag(const flag_group *groups, size_t group_count, const char *argument,
+                             size_t length)
+{
+    for (size_t g = 0; g < group_count; g++)
+        for (size_t i = 0; i < groups[g].count; i++) {
+            const flag *f = &groups[g].flags[i];
+            if (is_name(f->name, argument, length) || is_name(f->alias, argument, length))
+                return f;
+        }
     return NULL;
 }
 
-static int unknown_flag(const flag *flags, size_t count, const char *argument)
+static int unknown_flag(const flag_group *groups, size_t group_count, const char *argument,
+                        size_t length)
 {
     const char *names[128];
-    for (size_t i = 0; i < count && i < 128; i++)
-        names[i] = flags[i].name;
-    const char *near = nearest_word(argument, names, count < 128 ? count : 128);
-    if (near)
-        return fail(2, "E-USAGE", "unknown flag \"%.100s\" (did you mean %s?)", argument, near);
-    return fail(2, "E-USAGE", "unknown flag \"%.100s\"", argument);
+    char word[WORD_MAX + 1];
+    size_t count = 0;
+    for (size_t g = 0; g < group_count; g++)
+        for (size_t i = 0; i < groups[g].count && count < 128; i++)
+            names[count++] = groups[g].flags[i].name;
+    snprintf(word, sizeof word, "%.*s", length < WORD_MAX ? (int)length : WORD_MAX, argument);
+    const char *near = nearest_word(word, names, count);
+    return fail(2, "E-USAGE", "unknown flag \"%s\"%s%s%s", word, near ? " (did you mean " : "",
+                near ? near : "", near ? "?)" : "");
 }
 
-int parse_flags(const flag *flags, size_t count, int argc, char **argv, const char **positional, size_t *positional_count,
-                size_t positional_max)
+/* The flag at argv[*i], with its value behind '=' or in the next argument. */
+static int parse_flag(const flag_group *groups, size_t group_count, int argc, char **argv, int *i)
+{
+    const char *argument = argv[*i];
+    const char *equals = argument[1] == '-' ? strchr(argument, '=') : NULL;
+    size_t length = equals ? (size_t)(equals - argument) : strlen(argument);
+    const flag *f = find_flag(groups, group_count, argument, length);
+    if (!f)
+        return unknown_flag(groups, group_count, argument, length);
+    if (f->kind == FLAG_SWITCH) {
+        if (equals)
+            return fail(2, "E-USAGE", "%s takes no value", f->name);
+        *(bool *)f->target = true;
+        return 0;
+    }
+    if (equals)
+        return take_value(f, equals + 1);
+    if (*i + 1 == argc)
+        return fail(2, "E-USAGE", "%s needs a value: %s", f->name, f->argument);
+    return take_value(f, argv[++*i]);
+}
+
+int parse_flags(const flag_group *groups, size_t group_count, int argc, char **argv,
+                const char **positional, size_t *positional_count, size_t positional_max)
 {
     bool only_positional = false;
     for (int i = 0; i < argc; i++) {
-        const char *argument = argv[i];
-        if (only_positional || argument[0] != '-' || argument[1] == '\0') {
-            if (*positional_count == positional_max)
-                return fail(2, "E-USAGE", "one argument too many: \"%.200s\"", argument);
-            positional[(*positional_count)++] = argument;
-            continue;
-        }
-        if (strcmp(argument, "--") == 0) {
+        if (!only_positional && strcmp(argv[i], "--") == 0) {
             only_positional = true;
-            continue;
+        } else if (!only_positional && argv[i][0] == '-' && argv[i][1] != '\0') {
+            int status = parse_flag(groups, group_count, argc, argv, &i);
+            if (status)
+                return status;
+        } else if (*positional_count == positional_max) {
+            return fail(2, "E-USAGE", "one argument too many: \"%.200s\"", argv[i]);
+        } else {
+            positional[(*positional_count)++] = argv[i];
         }
-        const char *equals = argument[1] == '-' ? strchr(argument, '=') : NULL;
-        const flag *f = find_flag(flags, count, argument, equals ? (size_t)(equals - argument) : strlen(argument));
-        if (!f)
-            return unknown_flag(flags, count, argument);
-        if (f->kind == FLAG_SWITCH) {
-            if (equals)
-                return fail(2, "E-USAGE", "%s takes no value", f->name);
-            *(bool *)f->target = true;
-            continue;
-        }
-        if (!equals && i + 1 == argc)
-            return fail(2, "E-USAGE", "%s needs a value: %s", f->name, f->argument);
-        int status = take_value(f, equals ? equals + 1 : argv[++i]);
-        if (status)
-            return status;
     }
     return 0;
-}
-
-size_t shared_flags(shared *s, flag *out)
-{
-    const flag list[] = {
-        {"--json", NULL, FLAG_TEXT, &s->json, "FILE", NULL, "write the report as JSON to FILE, or to stdout with -"},
-        {"--quiet", "-q", FLAG_SWITCH, &s->quiet, NULL, NULL, "print errors only"},
-        {"--verbose", "-v", FLAG_SWITCH, &s->verbose, NULL, NULL, "print a line per tensor"},
-        {"--threads", NULL, FLAG_COUNT, &s->threads, "N", NULL, "threads; the result is the same at any number"},
-        {"--seed", NULL, FLAG_COUNT, &s->seed, "N", NULL, "seed of what is drawn at random (default 0)"},
-        {"--max-memory", NULL, FLAG_SIZE, &s->max_memory, "SIZE", NULL, "most memory to use, e.g. 2GiB"},
-        {"--timeout", NULL, FLAG_REAL, &s->timeout, "S", NULL, "give up after S seconds"},
-        {"--force", NULL, FLAG_SWITCH, &s->force, NULL, NULL, "replace an existing output"},
-        {"--batch-axis", NULL, FLAG_LIST, &s->batch_axes, "NAME=K", NULL, "axis K of input NAME counts the samples"},
-        {"--random", NULL, FLAG_COUNT, &s->random, "N", NULL, "N random samples instead of data"},
-        {"--dim", NULL, FLAG_LIST, &s->dims, "N=8", NULL, "size of a symbolic dimension, for random samples"},
-        {"--nonfinite", NULL, FLAG_WORD, &s->nonfinite, "HOW", "refuse|keep|skip", "NaN and Inf: refuse, keep (weights), skip (samples)"},
-        {"--allow-symlinks", NULL, FLAG_SWITCH, &s->allow_symlinks, NULL, NULL, "external data may be a symbolic link"},
-        {"--allow-hardlinks", NULL, FLAG_SWITCH, &s->allow_hardlinks, NULL, NULL, "external data may be a hard link"},
-    };
-    memcpy(out, list, sizeof list);
-    return sizeof list / sizeof *list;
-}
-
-void input_options(oxp_input_options *out, const shared *s)
-{
-    *out = (oxp_input_options)OXP_INPUT_OPTIONS_INIT;
-    out->allow_symlinks = s->allow_symlinks;
-    out->allow_hardlinks = s->allow_hardlinks;
-    out->nonfinite = s->nonfinite;
-    out->batch_axes = s->batch_axes.count ? s->batch_axes.items : NULL;
-    out->dims = s->dims.count ? s->dims.items : NULL;
-    out->random_samples = s->random;
 }

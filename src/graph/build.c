@@ -1,7 +1,9 @@
-/* build.c - from the model's protobuf to graphs: resolves names to values, checks single assignment and order.
+/* build.c - from the model's protobuf to graphs: resolves names to values, checks single assignment
+ * and order.
  *
- * Subgraphs are entered through an explicit stack of frames, each graph once. A node's outputs become visible only after its
- * subgraphs are built, so that a body cannot read what its own node makes. */
+ * Subgraphs are entered through an explicit stack of frames, each graph once. A node's outputs
+ * become visible only after its subgraphs are built, so that a body cannot read what its own node
+ * makes. */
 #include <stdio.h>
 #include <string.h>
 
@@ -17,7 +19,8 @@ typedef struct frame {
     oxp_graph *graph;
     oxp_map names;    /* visible so far -> value id */
     oxp_map declared; /* value_info and outputs by name -> index into infos */
-    oxp_map makers;   /* every node output of the graph -> node index, for telling "later" from "never" */
+    /* every node output of the graph -> node index, for telling "later" from "never" */
+    oxp_map makers;
     oxp_value *values;
     size_t value_capacity;
     oxp_value_info *infos;
@@ -63,24 +66,30 @@ static const char *graph_text(char out[OXP_NODE_TEXT_MAX], const oxp_graph *g)
         return out;
     }
     char node[OXP_NODE_TEXT_MAX];
-    snprintf(out, OXP_NODE_TEXT_MAX, "%s > graph %s", oxp_graph_node_text(node, g->parent_node), oxp_quote(quoted, g->name));
+    snprintf(out, OXP_NODE_TEXT_MAX, "%s > graph %s", oxp_graph_node_text(node, g->parent_node),
+             oxp_quote(quoted, g->name));
     return out;
 }
 
-static oxp_status fail_name(builder *b, const oxp_graph *g, const char *code, const char *what, const char *name)
+static oxp_status fail_name(builder *b, const oxp_graph *g, const char *code, const char *what,
+                            const char *name)
 {
     char where[OXP_NODE_TEXT_MAX], quoted[OXP_QUOTED_MAX];
-    return oxp_fail(b->ctx, OXP_EFORMAT, code, "%s: %s %s", graph_text(where, g), what, oxp_quote(quoted, name));
+    return oxp_fail(b->ctx, OXP_EFORMAT, code, "%s: %s %s", graph_text(where, g), what,
+                    oxp_quote(quoted, name));
 }
 
 /* ---- values ---- */
 
-static oxp_status add_value(builder *b, frame *f, const char *name, oxp_value_kind kind, uint32_t *id)
+static oxp_status add_value(builder *b, frame *f, const char *name, oxp_value_kind kind,
+                            uint32_t *id)
 {
     oxp_graph *g = f->graph;
     if (g->value_count >= OXP_NO_VALUE - 1)
-        return oxp_fail(b->ctx, OXP_ELIMIT, "E-LIMIT-NODES", "more than %u values in one graph", OXP_NO_VALUE - 2);
-    OXP_TRY(oxp_grow(&f->values, &f->value_capacity, b->ctx, g->value_count + 1, sizeof *f->values));
+        return oxp_fail(b->ctx, OXP_ELIMIT, "E-LIMIT-NODES", "more than %u values in one graph",
+                        OXP_NO_VALUE - 2);
+    OXP_TRY(
+        oxp_grow(&f->values, &f->value_capacity, b->ctx, g->value_count + 1, sizeof *f->values));
     oxp_value *v = &f->values[g->value_count];
     memset(v, 0, sizeof *v);
     v->name = name;
@@ -98,13 +107,15 @@ static oxp_status add_value(builder *b, frame *f, const char *name, oxp_value_ki
 }
 
 /* A new name of this graph: it must be new here and in every enclosing graph. */
-static oxp_status define(builder *b, frame *f, const char *name, oxp_value_kind kind, const char *code, uint32_t *id)
+static oxp_status define(builder *b, frame *f, const char *name, oxp_value_kind kind,
+                         const char *code, uint32_t *id)
 {
     if (oxp_map_get(&f->names, name) != OXP_MAP_NONE)
         return fail_name(b, f->graph, code, "a second definition of", name);
     for (size_t i = b->depth - 1; i-- > 0;)
         if (oxp_map_get(&b->frames[i].names, name) != OXP_MAP_NONE)
-            return fail_name(b, f->graph, "E-SHADOW", "a name of the enclosing graph is defined again:", name);
+            return fail_name(b, f->graph, "E-SHADOW",
+                             "a name of the enclosing graph is defined again:", name);
     return add_value(b, f, name, kind, id);
 }
 
@@ -141,16 +152,20 @@ static oxp_status check_declared_shape(builder *b, frame *f, const oxp_value *v)
     const oxp_value_info *d = &v->declared;
     if (d->rank < 0 || !d->is_tensor)
         return OXP_OK;
-    bool same = d->rank == v->constant.rank && (d->dtype == OXP_UNDEFINED || d->dtype == v->constant.dtype);
+    bool same =
+        d->rank == v->constant.rank && (d->dtype == OXP_UNDEFINED || d->dtype == v->constant.dtype);
     for (int i = 0; same && i < d->rank; i++)
         same = d->dims[i] < 0 || d->dims[i] == v->constant.dims[i];
     if (same)
         return OXP_OK;
-    char where[OXP_NODE_TEXT_MAX], quoted[OXP_QUOTED_MAX], found[OXP_SHAPE_TEXT_MAX], said[OXP_SHAPE_TEXT_MAX];
-    return oxp_fail(b->ctx, OXP_EFORMAT, "E-SHAPE-MISMATCH", "%s: initializer %s is %s %s, its declaration says %s %s",
-                    graph_text(where, f->graph), oxp_quote(quoted, v->name), oxp_dtype_name(v->constant.dtype),
-                    oxp_shape_text(found, v->constant.rank, v->constant.dims), oxp_dtype_name(d->dtype),
-                    oxp_shape_text(said, d->rank, d->dims));
+    char where[OXP_NODE_TEXT_MAX], quoted[OXP_QUOTED_MAX], found[OXP_SHAPE_TEXT_MAX],
+        said[OXP_SHAPE_TEXT_MAX];
+    return oxp_fail(b->ctx, OXP_EFORMAT, "E-SHAPE-MISMATCH",
+                    "%s: initializer %s is %s %s, its declaration says %s %s",
+                    graph_text(where, f->graph), oxp_quote(quoted, v->name),
+                    oxp_dtype_name(v->constant.dtype),
+                    oxp_shape_text(found, v->constant.rank, v->constant.dims),
+                    oxp_dtype_name(d->dtype), oxp_shape_text(said, d->rank, d->dims));
 }
 
 static oxp_status read_initializers(builder *b, frame *f)
@@ -165,7 +180,8 @@ static oxp_status read_initializers(builder *b, frame *f)
         OXP_TRY(check_declared_shape(b, f, &f->values[id]));
     }
     for (size_t i = 0; i < oxp_graph_proto_sparse_count(p); i++) {
-        OXP_TRY(define(b, f, oxp_graph_proto_sparse_name(p, i), OXP_VALUE_CONSTANT, "E-DUP-INIT", &id));
+        OXP_TRY(
+            define(b, f, oxp_graph_proto_sparse_name(p, i), OXP_VALUE_CONSTANT, "E-DUP-INIT", &id));
         OXP_TRY(oxp_graph_proto_sparse(&f->values[id].constant, b->arena, b->model, p, i));
     }
     return OXP_OK;
@@ -219,7 +235,8 @@ static oxp_status read_makers(frame *f)
     return OXP_OK;
 }
 
-static oxp_status push_graph(builder *b, oxp_graph_proto *proto, oxp_graph *parent, oxp_graph_node *parent_node)
+static oxp_status push_graph(builder *b, oxp_graph_proto *proto, oxp_graph *parent,
+                             oxp_graph_node *parent_node)
 {
     OXP_TRY(oxp_grow(&b->frames, &b->capacity, b->ctx, b->depth + 1, sizeof *b->frames));
     oxp_graph *g = oxp_arena_alloc(b->arena, 1, sizeof *g);
@@ -259,12 +276,14 @@ static oxp_status capture_outer(builder *b, frame *f, const char *name, uint32_t
         oxp_value *v = &outer->values[found];
         const oxp_graph *graph = v->kind == OXP_VALUE_OUTER ? v->outer_graph : outer->graph;
         uint32_t value = v->kind == OXP_VALUE_OUTER ? v->outer_value : v->id;
-        OXP_TRY(oxp_grow(&outer->captures, &outer->capture_capacity, b->ctx, outer->capture_count + 1, sizeof(capture)));
+        OXP_TRY(oxp_grow(&outer->captures, &outer->capture_capacity, b->ctx,
+                         outer->capture_count + 1, sizeof(capture)));
         outer->captures[outer->capture_count++] = (capture){v->id, outer->next_node};
         OXP_TRY(add_value(b, f, name, OXP_VALUE_OUTER, id));
         f->values[*id].outer_graph = graph;
         f->values[*id].outer_value = value;
-        OXP_TRY(oxp_grow(&f->captured, &f->captured_capacity, b->ctx, f->graph->captured_count + 1, sizeof *f->captured));
+        OXP_TRY(oxp_grow(&f->captured, &f->captured_capacity, b->ctx, f->graph->captured_count + 1,
+                         sizeof *f->captured));
         f->captured[f->graph->captured_count++] = *id;
         return OXP_OK;
     }
@@ -326,7 +345,8 @@ static oxp_status fill_uses(builder *b, frame *f)
         for (size_t i = 0; i < g->nodes[n].input_count; i++) {
             uint32_t id = g->nodes[n].inputs[i];
             if (id != OXP_NO_VALUE)
-                g->values[id].uses[g->values[id].use_count++] = (oxp_use){&g->nodes[n], (uint32_t)i};
+                g->values[id].uses[g->values[id].use_count++] =
+                    (oxp_use){&g->nodes[n], (uint32_t)i};
         }
     for (size_t i = 0; i < f->capture_count; i++) {
         oxp_value *v = &g->values[f->captures[i].value];
@@ -355,12 +375,14 @@ static oxp_status close_graph(builder *b, oxp_graph **out)
 
 /* ---- nodes ---- */
 
-/* Whether following makers from node `start` along not yet visible names comes back to it; then the path is a cycle. */
+/* Whether following makers from node `start` along not yet visible names comes back to it; then the
+ * path is a cycle. */
 static oxp_status fail_order(builder *b, frame *f, size_t start, const char *name)
 {
     const oxp_graph_proto *p = f->graph->proto;
     char where[OXP_NODE_TEXT_MAX], quoted[OXP_QUOTED_MAX], type[OXP_QUOTED_MAX];
-    /* walk the first not yet made input of each maker: after node_count steps the walk is inside a cycle or has left */
+    /* walk the first not yet made input of each maker: after node_count steps the walk is inside a
+     * cycle or has left */
     size_t at = start, steps = 0;
     for (; steps <= f->graph->node_count; steps++) {
         const oxp_node_proto *n = oxp_graph_proto_node(p, at);
@@ -375,9 +397,11 @@ static oxp_status fail_order(builder *b, frame *f, size_t start, const char *nam
     const oxp_node_proto *n = oxp_graph_proto_node(p, at);
     oxp_quote(type, oxp_node_proto_type(n));
     if (steps > f->graph->node_count)
-        return oxp_fail(b->ctx, OXP_EFORMAT, "E-CYCLE", "%s: node %zu (%s) depends on its own output through value %s",
+        return oxp_fail(b->ctx, OXP_EFORMAT, "E-CYCLE",
+                        "%s: node %zu (%s) depends on its own output through value %s",
                         graph_text(where, f->graph), at, type, oxp_quote(quoted, name));
-    return oxp_fail(b->ctx, OXP_EFORMAT, "E-TOPO", "%s: node %zu reads %s, which a later node makes: the nodes are not in order",
+    return oxp_fail(b->ctx, OXP_EFORMAT, "E-TOPO",
+                    "%s: node %zu reads %s, which a later node makes: the nodes are not in order",
                     graph_text(where, f->graph), start, oxp_quote(quoted, name));
 }
 
@@ -405,7 +429,8 @@ static oxp_status resolve_input(builder *b, frame *f, oxp_graph_node *node, size
 static oxp_status read_attributes(builder *b, oxp_graph_node *node)
 {
     node->attribute_count = oxp_node_proto_attribute_count(node->proto);
-    node->attributes = oxp_arena_alloc(b->arena, node->attribute_count + 1, sizeof *node->attributes);
+    node->attributes =
+        oxp_arena_alloc(b->arena, node->attribute_count + 1, sizeof *node->attributes);
     if (!node->attributes)
         return OXP_ELIMIT;
     for (size_t i = 0; i < node->attribute_count; i++) {
@@ -459,7 +484,8 @@ static oxp_status open_node(builder *b, frame *f)
     return OXP_OK;
 }
 
-static oxp_status constant_list(builder *b, oxp_tensor *t, oxp_dtype dtype, int rank, size_t count, const void *values, size_t size)
+static oxp_status constant_list(builder *b, oxp_tensor *t, oxp_dtype dtype, int rank, size_t count,
+                                const void *values, size_t size)
 {
     int64_t dims[1] = {(int64_t)count};
     OXP_TRY(oxp_tensor_shape(t, b->ctx, dtype, rank, dims, "Constant"));
@@ -488,15 +514,18 @@ static oxp_status read_constant(builder *b, oxp_graph_node *node, oxp_value *v)
             return constant_list(b, &v->constant, OXP_INT64, 1, a->count, a->ints, sizeof(int64_t));
         if (strcmp(a->name, "value_string") == 0 || strcmp(a->name, "value_strings") == 0) {
             int64_t dims[1] = {(int64_t)a->count};
-            return oxp_tensor_shape(&v->constant, b->ctx, OXP_STRING, a->type == OXP_ATTR_STRINGS, dims, "Constant");
+            return oxp_tensor_shape(&v->constant, b->ctx, OXP_STRING, a->type == OXP_ATTR_STRINGS,
+                                    dims, "Constant");
         }
         if (a->type == OXP_ATTR_SPARSE) {
             char where[OXP_NODE_TEXT_MAX];
-            return oxp_fail(b->ctx, OXP_EUNSUPPORTED, "E-OP", "%s: sparse_value is not supported", oxp_graph_node_text(where, node));
+            return oxp_fail(b->ctx, OXP_EUNSUPPORTED, "E-OP", "%s: sparse_value is not supported",
+                            oxp_graph_node_text(where, node));
         }
     }
     char where[OXP_NODE_TEXT_MAX];
-    return oxp_fail(b->ctx, OXP_EFORMAT, "E-ATTR-TYPE", "%s: a Constant needs one of the value attributes",
+    return oxp_fail(b->ctx, OXP_EFORMAT, "E-ATTR-TYPE",
+                    "%s: a Constant needs one of the value attributes",
                     oxp_graph_node_text(where, node));
 }
 
@@ -504,9 +533,11 @@ static oxp_status close_node(builder *b, frame *f)
 {
     oxp_graph_node *node = &f->graph->nodes[f->next_node];
     bool constant = strcmp(node->type, "Constant") == 0 && node->domain[0] == '\0';
-    if (constant && (node->output_count != 1 || !oxp_node_proto_output(node->proto, 0)[0] || node->input_count)) {
+    if (constant && (node->output_count != 1 || !oxp_node_proto_output(node->proto, 0)[0] ||
+                     node->input_count)) {
         char where[OXP_NODE_TEXT_MAX];
-        return oxp_fail(b->ctx, OXP_EFORMAT, "E-ARITY", "%s: a Constant has no input and one output, found %zu and %zu",
+        return oxp_fail(b->ctx, OXP_EFORMAT, "E-ARITY",
+                        "%s: a Constant has no input and one output, found %zu and %zu",
                         oxp_graph_node_text(where, node), node->input_count, node->output_count);
     }
     for (size_t i = 0; i < node->output_count; i++) {

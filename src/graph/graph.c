@@ -21,7 +21,8 @@ static int append_node(char *out, int room, const oxp_graph_node *node)
     oxp_quote(type, node->type);
     size_t length = strlen(type);
     type[length ? length - 1 : 0] = '\0'; /* the type stands in brackets, not in quotes */
-    return snprintf(out, (size_t)room, "node %zu %s (%s)", node->index, oxp_quote(name, node->name), type + (length > 0));
+    return snprintf(out, (size_t)room, "node %zu %s (%s)", node->index, oxp_quote(name, node->name),
+                    type + (length > 0));
 }
 
 const char *oxp_graph_node_text(char out[OXP_NODE_TEXT_MAX], const oxp_graph_node *node)
@@ -72,7 +73,8 @@ const oxp_value *oxp_graph_node_constant(const oxp_graph_node *node, size_t i)
     return v->kind == OXP_VALUE_CONSTANT ? v : NULL;
 }
 
-oxp_status oxp_graph_all(const oxp_graph *const **out, size_t *count, oxp_arena *arena, const oxp_graph *graph)
+oxp_status oxp_graph_all(const oxp_graph *const **out, size_t *count, oxp_arena *arena,
+                         const oxp_graph *graph)
 {
     const oxp_graph **list = NULL;
     size_t capacity = 0, found = 1;
@@ -86,7 +88,8 @@ oxp_status oxp_graph_all(const oxp_graph *const **out, size_t *count, oxp_arena 
                 if (status == OXP_OK)
                     list[found++] = list[g]->nodes[n].subgraphs[k];
             }
-    const oxp_graph **sorted = status == OXP_OK ? oxp_arena_alloc(arena, found, sizeof *sorted) : NULL;
+    const oxp_graph **sorted =
+        status == OXP_OK ? oxp_arena_alloc(arena, found, sizeof *sorted) : NULL;
     for (size_t g = 0; sorted && g < found; g++)
         sorted[list[g]->id] = list[g];
     oxp_free(list);

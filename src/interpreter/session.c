@@ -1,8 +1,10 @@
-/* session.c - one thread's run of a graph: operators prepared once per shape, memory returned at the last use.
+/* session.c - one thread's run of a graph: operators prepared once per shape, memory returned at
+ * the last use.
  *
- * Storages that die go to a small cache of the session and come back for the next output of about that size, so a second
- * sample of the same shape allocates nothing. Subgraphs are sessions of their own below the node that holds them; their
- * nesting is bounded by the loader's limit on messages. */
+ * Storages that die go to a small cache of the session and come back for the next output of about
+ * that size, so a second sample of the same shape allocates nothing. Subgraphs are sessions of
+ * their own below the node that holds them; their nesting is bounded by the loader's limit on
+ * messages. */
 #include <stdio.h>
 #include <string.h>
 
@@ -17,8 +19,8 @@ typedef struct cell { /* a node of this session */
     struct oxp_host host;
     oxp_session *owner;
     oxp_session **bodies;
-    oxp_tensor *shapes;    /* outputs as prepare declared them */
-    oxp_tensor *seen;      /* inputs of the last prepare: type and shape only */
+    oxp_tensor *shapes; /* outputs as prepare declared them */
+    oxp_tensor *seen;   /* inputs of the last prepare: type and shape only */
     bool prepared;
 } cell;
 
@@ -29,11 +31,11 @@ struct oxp_session {
     oxp_session_options options;
     oxp_arena lifetime, scratch;
     cell *cells;
-    oxp_tensor *tensors;      /* by value id */
-    uint32_t *remaining;      /* uses left in this run */
+    oxp_tensor *tensors;             /* by value id */
+    uint32_t *remaining;             /* uses left in this run */
     oxp_storage *cache[CACHE_SLOTS]; /* root only */
     size_t cached;
-    uint64_t steps;           /* root only */
+    uint64_t steps; /* root only */
 };
 
 /* ---- storage ---- */
@@ -72,7 +74,8 @@ static oxp_storage *cache_take(oxp_session *root, size_t bytes)
         return NULL;
     oxp_storage *s = root->cache[best];
     root->cached--;
-    memmove(root->cache + best, root->cache + best + 1, (root->cached - best) * sizeof *root->cache);
+    memmove(root->cache + best, root->cache + best + 1,
+            (root->cached - best) * sizeof *root->cache);
     s->references = 1;
     return s;
 }
@@ -104,23 +107,28 @@ static void drop(oxp_session *s, oxp_tensor *t)
 
 /* ---- creation ---- */
 
-static oxp_status find_operator(oxp_session *s, const oxp_graph_node *node, const oxp_operator **out, int *opset)
+static oxp_status find_operator(oxp_session *s, const oxp_graph_node *node,
+                                const oxp_operator **out, int *opset)
 {
     int64_t version = oxp_model_opset(s->graph->model, node->domain);
     bool known = false;
     char where[OXP_NODE_TEXT_MAX], quoted[OXP_QUOTED_MAX];
     oxp_graph_node_text(where, node);
     if (oxp_model_is_function(s->graph->model, node->domain, node->type))
-        return oxp_fail(s->ctx, OXP_EUNSUPPORTED, "E-OP", "%s: model-local functions cannot be run yet", where);
+        return oxp_fail(s->ctx, OXP_EUNSUPPORTED, "E-OP",
+                        "%s: model-local functions cannot be run yet", where);
     if (version == 0 && node->domain[0])
-        return oxp_fail(s->ctx, OXP_EFORMAT, "E-OPSET", "%s: the model imports no opset of domain %s", where,
+        return oxp_fail(s->ctx, OXP_EFORMAT, "E-OPSET",
+                        "%s: the model imports no opset of domain %s", where,
                         oxp_quote(quoted, node->domain));
     *out = oxp_operator_find(node->domain, node->type, version, &known);
     *opset = (int)version;
     if (*out)
         return OXP_OK;
-    return oxp_fail(s->ctx, OXP_EUNSUPPORTED, "E-OP", "%s: no operator %s of domain %s%s for opset %lld", where, node->type,
-                    oxp_quote(quoted, node->domain), known ? "" : " at any version", (long long)version);
+    return oxp_fail(s->ctx, OXP_EUNSUPPORTED, "E-OP",
+                    "%s: no operator %s of domain %s%s for opset %lld", where, node->type,
+                    oxp_quote(quoted, node->domain), known ? "" : " at any version",
+                    (long long)version);
 }
 
 static oxp_status check_arity(oxp_session *s, const oxp_graph_node *node, const oxp_operator *op)
@@ -128,11 +136,11 @@ static oxp_status check_arity(oxp_session *s, const oxp_graph_node *node, const 
     char where[OXP_NODE_TEXT_MAX];
     size_t in = node->input_count, out = node->output_count;
     if (in < (size_t)op->min_in || (op->max_in >= 0 && in > (size_t)op->max_in))
-        return oxp_fail(s->ctx, OXP_EFORMAT, "E-ARITY", "%s: %zu inputs, expected %d to %d", oxp_graph_node_text(where, node), in,
-                        op->min_in, op->max_in);
+        return oxp_fail(s->ctx, OXP_EFORMAT, "E-ARITY", "%s: %zu inputs, expected %d to %d",
+                        oxp_graph_node_text(where, node), in, op->min_in, op->max_in);
     if (out < (size_t)op->min_out || (op->max_out >= 0 && out > (size_t)op->max_out))
-        return oxp_fail(s->ctx, OXP_EFORMAT, "E-ARITY", "%s: %zu outputs, expected %d to %d", oxp_graph_node_text(where, node),
-                        out, op->min_out, op->max_out);
+        return oxp_fail(s->ctx, OXP_EFORMAT, "E-ARITY", "%s: %zu outputs, expected %d to %d",
+                        oxp_graph_node_text(where, node), out, op->min_out, op->max_out);
     for (size_t i = 0; i < (size_t)op->min_in; i++)
         if (node->inputs[i] == OXP_NO_VALUE && !(op->optional >> i & 1))
             return oxp_fail(s->ctx, OXP_EFORMAT, "E-ARITY", "%s: input %zu is required and omitted",
@@ -140,11 +148,12 @@ static oxp_status check_arity(oxp_session *s, const oxp_graph_node *node, const 
     return OXP_OK;
 }
 
-static oxp_status session_new(oxp_session **out, oxp_ctx *ctx, const oxp_graph *graph, const oxp_session_options *options,
-                              oxp_session *parent);
+static oxp_status session_new(oxp_session **out, oxp_ctx *ctx, const oxp_graph *graph,
+                              const oxp_session_options *options, oxp_session *parent);
 
-static oxp_status run_subgraph(struct oxp_host *host, oxp_node *n, size_t which, const oxp_tensor *const *inputs,
-                               size_t input_count, oxp_tensor *out, size_t output_count);
+static oxp_status run_subgraph(struct oxp_host *host, oxp_node *n, size_t which,
+                               const oxp_tensor *const *inputs, size_t input_count, oxp_tensor *out,
+                               size_t output_count);
 
 static oxp_status cell_create(oxp_session *s, cell *c, const oxp_graph_node *def)
 {
@@ -167,7 +176,8 @@ static oxp_status cell_create(oxp_session *s, cell *c, const oxp_graph_node *def
     c->shapes = oxp_arena_alloc(&s->lifetime, def->output_count + 1, sizeof *c->shapes);
     c->seen = oxp_arena_alloc(&s->lifetime, def->input_count + 1, sizeof *c->seen);
     c->bodies = oxp_arena_alloc(&s->lifetime, def->subgraph_count + 1, sizeof *c->bodies);
-    if (!n->in || !n->out || !n->wanted || !n->alias || !n->overwrite || !c->shapes || !c->seen || !c->bodies)
+    if (!n->in || !n->out || !n->wanted || !n->alias || !n->overwrite || !c->shapes || !c->seen ||
+        !c->bodies)
         return OXP_ELIMIT;
     for (size_t i = 0; i < def->input_count && i < 64; i++)
         if (oxp_graph_node_constant(def, i))
@@ -185,8 +195,8 @@ static bool is_constant_node(const oxp_graph_node *def)
            def->graph->values[def->outputs[0]].kind == OXP_VALUE_CONSTANT;
 }
 
-static oxp_status session_new(oxp_session **out, oxp_ctx *ctx, const oxp_graph *graph, const oxp_session_options *options,
-                              oxp_session *parent)
+static oxp_status session_new(oxp_session **out, oxp_ctx *ctx, const oxp_graph *graph,
+                              const oxp_session_options *options, oxp_session *parent)
 {
     oxp_session *s;
     OXP_TRY(oxp_alloc(&s, ctx, 1, sizeof *s, "session"));
@@ -210,7 +220,8 @@ static oxp_status session_new(oxp_session **out, oxp_ctx *ctx, const oxp_graph *
     return OXP_OK;
 }
 
-oxp_status oxp_session_create(oxp_session **out, oxp_ctx *ctx, const oxp_graph *graph, const oxp_session_options *options)
+oxp_status oxp_session_create(oxp_session **out, oxp_ctx *ctx, const oxp_graph *graph,
+                              const oxp_session_options *options)
 {
     oxp_session *s = NULL;
     oxp_status status = session_new(&s, ctx, graph, options, NULL);
@@ -404,7 +415,8 @@ static oxp_status count_step(oxp_session *s, const oxp_node *n)
 {
     if (++s->root->steps > s->ctx->step_limit) {
         char where[OXP_NODE_TEXT_MAX];
-        return oxp_fail(s->ctx, OXP_ELIMIT, "E-LIMIT-STEPS", "%s: more than %llu node executions in one run",
+        return oxp_fail(s->ctx, OXP_ELIMIT, "E-LIMIT-STEPS",
+                        "%s: more than %llu node executions in one run",
                         oxp_graph_node_text(where, n->def), (unsigned long long)s->ctx->step_limit);
     }
     return s->root->steps % 64 == 0 ? oxp_progress(s->ctx, NULL, 0, 0) : OXP_OK;
@@ -465,14 +477,17 @@ static oxp_status run(oxp_session *s, const oxp_tensor *const *inputs, oxp_tenso
     return OXP_OK;
 }
 
-static oxp_status run_subgraph(struct oxp_host *host, oxp_node *n, size_t which, const oxp_tensor *const *inputs,
-                               size_t input_count, oxp_tensor *out, size_t output_count)
+static oxp_status run_subgraph(struct oxp_host *host, oxp_node *n, size_t which,
+                               const oxp_tensor *const *inputs, size_t input_count, oxp_tensor *out,
+                               size_t output_count)
 {
     cell *c = (cell *)((char *)host - offsetof(cell, host));
     oxp_session *body = c->bodies[which];
     if (body->graph->input_count != input_count || body->graph->output_count != output_count)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-SUBGRAPH", "body has %zu inputs and %zu outputs, expected %zu and %zu",
-                             body->graph->input_count, body->graph->output_count, input_count, output_count);
+        return oxp_node_fail(n, OXP_EFORMAT, "E-SUBGRAPH",
+                             "body has %zu inputs and %zu outputs, expected %zu and %zu",
+                             body->graph->input_count, body->graph->output_count, input_count,
+                             output_count);
     return run(body, inputs, out);
 }
 
@@ -491,7 +506,8 @@ bool oxp_graph_runs(const oxp_graph *graph, const oxp_graph_node **first_missing
     for (size_t i = 0; i < graph->node_count; i++) {
         const oxp_graph_node *n = &graph->nodes[i];
         bool known;
-        if (!oxp_operator_find(n->domain, n->type, oxp_model_opset(graph->model, n->domain), &known)) {
+        if (!oxp_operator_find(n->domain, n->type, oxp_model_opset(graph->model, n->domain),
+                               &known)) {
             *first_missing = n;
             return false;
         }

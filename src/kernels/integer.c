@@ -87,10 +87,16 @@ void oxp_widen_codes(float *to, const oxp_codes *c, size_t first, size_t n, int3
         widen_u8(to, (const uint8_t *)c->data + first, n, zero);
 }
 
-OXP_VECTORISED void oxp_add_piece(int32_t *restrict out, const float *restrict piece, size_t n)
+OXP_VECTORISED static void add_piece(int32_t *restrict out, const float *restrict piece, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         out[i] = (int32_t)((uint32_t)out[i] + (uint32_t)(int32_t)piece[i]);
+}
+
+/* The resolver of a cloned function is exported whatever its visibility: the clones stay static. */
+void oxp_add_piece(int32_t *out, const float *piece, size_t n)
+{
+    add_piece(out, piece, n);
 }
 
 /* ---- matrix product ---- */

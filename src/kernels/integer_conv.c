@@ -8,6 +8,7 @@
 #include "kernels/vector.h"
 
 #define COLUMN_TILE ((size_t)512)
+#define CHUNK_FLOATS ((size_t)1 << 17) /* of values and sums of a few groups: half a MB */
 
 static int32_t value_at(const oxp_codes *c, size_t i, int32_t zero)
 {
@@ -56,26 +57,49 @@ void oxp_integer_conv_reference(const oxp_conv_shape *s, oxp_codes x, oxp_codes 
 }
 
 typedef struct work {
-    float *x, *w, *columns,
-        *product; /* x: one image, w: all filters, product: [M of a group, tile] */
-    size_t depth, tile;
+    float *x;       /* a few groups of one image */
+    float *w;       /* all filters */
+    float *columns; /* [depth, tile] */
+    float *sums;    /* [M of a group, tile], or all outputs of those groups */
+    size_t depth, tile, groups;
+    bool depthwise; /* few enough taps that a whole sum is exact: the float kernel does it */
 } work;
+
+static size_t per_group_out(const oxp_conv_shape *s)
+{
+    return s->out_channels / s->groups;
+}
+
+/* Values of x, and of the output, that a group has in one image. */
+static size_t group_in(const oxp_conv_shape *s)
+{
+    return s->in_channels / s->groups * oxp_volume(s->window.in);
+}
+
+static size_t group_out(const oxp_conv_shape *s)
+{
+    return per_group_out(s) * oxp_volume(s->window.out);
+}
+
+static size_t filter_taps(const oxp_conv_shape *s)
+{
+    return s->in_channels / s->groups * oxp_volume(s->window.kernel);
+}
 
 static oxp_status alloc_work(oxp_ctx *ctx, const oxp_conv_shape *s, size_t limit, work *w)
 {
-    size_t rows = s->in_channels / s->groups * oxp_volume(s->window.kernel),
-           out = oxp_volume(s->window.out);
-    size_t image = s->in_channels * oxp_volume(s->window.in),
-           per_group = s->out_channels / s->groups;
-    *w =
-        (work){.depth = rows < limit ? rows : limit, .tile = out < COLUMN_TILE ? out : COLUMN_TILE};
-    OXP_TRY(oxp_alloc_raw(&w->x, ctx, image, sizeof(float), "integer convolution"));
-    OXP_TRY(
-        oxp_alloc_raw(&w->w, ctx, s->out_channels * rows, sizeof(float), "integer convolution"));
-    OXP_TRY(
-        oxp_alloc_raw(&w->columns, ctx, w->depth * w->tile, sizeof(float), "integer convolution"));
-    return oxp_alloc_raw(&w->product, ctx, per_group * w->tile, sizeof(float),
-                         "integer convolution");
+    size_t taps = filter_taps(s), out = oxp_volume(s->window.out);
+    size_t groups = CHUNK_FLOATS / (group_in(s) + group_out(s)) + 1;
+    *w = (work){.depth = taps < limit ? taps : limit,
+                .tile = out < COLUMN_TILE ? out : COLUMN_TILE,
+                .groups = groups < s->groups ? groups : s->groups,
+                .depthwise = taps <= limit && oxp_depthwise_fits(s)};
+    size_t sums = w->depthwise ? w->groups * group_out(s) : per_group_out(s) * w->tile;
+    const char *what = "integer convolution";
+    OXP_TRY(oxp_alloc_raw(&w->x, ctx, w->groups * group_in(s), sizeof(float), what));
+    OXP_TRY(oxp_alloc_raw(&w->w, ctx, s->out_channels * taps, sizeof(float), what));
+    OXP_TRY(oxp_alloc_raw(&w->columns, ctx, w->depth * w->tile, sizeof(float), what));
+    return oxp_alloc_raw(&w->sums, ctx, sums, sizeof(float), what);
 }
 
 static void free_work(work *w)
@@ -83,7 +107,7 @@ static void free_work(work *w)
     oxp_free(w->x);
     oxp_free(w->w);
     oxp_free(w->columns);
-    oxp_free(w->product);
+    oxp_free(w->sums);
 }
 
 /* Rows first..first+depth-1 of the columns, for a tile of positions, of one group of one image. */
@@ -91,73 +115,63 @@ static void multiply_piece(const oxp_conv_shape *s, const work *w, const float *
                            const float *filters, size_t first, size_t position, size_t count,
                            int32_t *out)
 {
-    size_t rows = s->in_channels / s->groups * oxp_volume(s->window.kernel),
-           per_group = s->out_channels / s->groups;
-    size_t depth = rows - first < w->depth ? rows - first : w->depth;
+    size_t taps = filter_taps(s), depth = taps - first < w->depth ? taps - first : w->depth;
     oxp_columns_take(&s->window, x, first, depth, position, count, w->columns);
-    oxp_gemm_shape product = oxp_gemm_plain(false, false, per_group, count, depth);
-    product.lda = rows;
-    oxp_gemm(&product, 1, filters + first, w->columns, 0, w->product);
-    for (size_t m = 0; m < per_group; m++)
-        oxp_add_piece(out + m * oxp_volume(s->window.out) + position, w->product + m * count,
-                      count);
+    oxp_gemm_shape product = oxp_gemm_plain(false, false, per_group_out(s), count, depth);
+    product.lda = taps;
+    oxp_gemm(&product, 1, filters + first, w->columns, 0, w->sums);
+    for (size_t m = 0; m < per_group_out(s); m++)
+        oxp_add_piece(out + m * oxp_volume(s->window.out) + position, w->sums + m * count, count);
 }
 
 static void run_group(const oxp_conv_shape *s, const work *w, const float *x, const float *filters,
                       int32_t *out)
 {
-    size_t rows = s->in_channels / s->groups * oxp_volume(s->window.kernel),
-           positions = oxp_volume(s->window.out);
-    memset(out, 0, s->out_channels / s->groups * positions * sizeof *out);
+    size_t taps = filter_taps(s), positions = oxp_volume(s->window.out);
+    memset(out, 0, group_out(s) * sizeof *out);
     for (size_t position = 0; position < positions; position += w->tile) {
         size_t count = positions - position < w->tile ? positions - position : w->tile;
-        for (size_t first = 0; first < rows; first += w->depth)
+        for (size_t first = 0; first < taps; first += w->depth)
             multiply_piece(s, w, x, filters, first, position, count, out);
     }
 }
 
-static void run_image(const oxp_conv_shape *s, const work *w, int32_t *out)
+/* `count` groups of one image from group g on; x holds them. */
+static oxp_status run_groups(oxp_ctx *ctx, const oxp_conv_shape *s, const work *w, size_t g,
+                             size_t count, int32_t *out)
 {
-    size_t channels = s->in_channels / s->groups, per_group = s->out_channels / s->groups;
-    size_t rows = channels * oxp_volume(s->window.kernel);
-    for (size_t g = 0; g < s->groups; g++)
-        run_group(s, w, w->x + g * channels * oxp_volume(s->window.in), w->w + g * per_group * rows,
-                  out + g * per_group * oxp_volume(s->window.out));
+    const float *filters = w->w + g * per_group_out(s) * filter_taps(s);
+    if (w->depthwise) {
+        oxp_conv_shape some = *s;
+        some.batch = 1;
+        some.groups = some.in_channels = count;
+        some.out_channels = count * per_group_out(s);
+        OXP_TRY(oxp_depthwise_run(ctx, &some, w->x, filters, NULL, w->sums));
+        memset(out, 0, count * group_out(s) * sizeof *out);
+        oxp_add_piece(out, w->sums, count * group_out(s));
+        return OXP_OK;
+    }
+    for (size_t i = 0; i < count; i++)
+        run_group(s, w, w->x + i * group_in(s), filters + i * per_group_out(s) * filter_taps(s),
+                  out + i * group_out(s));
+    return OXP_OK;
 }
 
-/* Few enough taps that a whole sum is exact: the float kernel does it. */
-static oxp_status run_depthwise(oxp_ctx *ctx, const oxp_conv_shape *s, const work *w, int32_t *out)
-{
-    oxp_conv_shape one = *s;
-    one.batch = 1;
-    size_t count = s->out_channels * oxp_volume(s->window.out);
-    float *sums;
-    OXP_TRY(oxp_alloc_raw(&sums, ctx, count, sizeof *sums, "integer convolution"));
-    oxp_status status = oxp_depthwise_run(ctx, &one, w->x, w->w, NULL, sums);
-    memset(out, 0, count * sizeof *out);
-    if (status == OXP_OK)
-        oxp_add_piece(out, sums, count);
-    oxp_free(sums);
-    return status;
-}
-
-static oxp_status run_images(oxp_ctx *ctx, const oxp_conv_shape *s, size_t limit, work *w,
+static oxp_status run_images(oxp_ctx *ctx, const oxp_conv_shape *s, const work *w,
                              const oxp_codes *x, const oxp_codes *filters, int32_t *out)
 {
-    size_t rows = s->in_channels / s->groups * oxp_volume(s->window.kernel),
-           image = s->in_channels * oxp_volume(s->window.in);
-    bool depthwise = rows <= limit && oxp_depthwise_fits(s);
+    size_t taps = filter_taps(s);
+    int32_t x_zero = x->zero_points ? x->zero_points[0] : 0;
     for (size_t m = 0; m < s->out_channels; m++)
-        oxp_widen_codes(w->w + m * rows, filters, m * rows, rows,
+        oxp_widen_codes(w->w + m * taps, filters, m * taps, taps,
                         filters->zero_points ? filters->zero_points[m] : 0);
-    for (size_t n = 0; n < s->batch; n++) {
-        int32_t *to = out + n * s->out_channels * oxp_volume(s->window.out);
-        oxp_widen_codes(w->x, x, n * image, image, x->zero_points ? x->zero_points[0] : 0);
-        if (depthwise)
-            OXP_TRY(run_depthwise(ctx, s, w, to));
-        else
-            run_image(s, w, to);
-    }
+    for (size_t n = 0; n < s->batch; n++)
+        for (size_t g = 0; g < s->groups; g += w->groups) {
+            size_t count = s->groups - g < w->groups ? s->groups - g : w->groups;
+            size_t from = n * s->groups + g;
+            oxp_widen_codes(w->x, x, from * group_in(s), count * group_in(s), x_zero);
+            OXP_TRY(run_groups(ctx, s, w, g, count, out + from * group_out(s)));
+        }
     return OXP_OK;
 }
 
@@ -170,11 +184,10 @@ oxp_status oxp_integer_conv(oxp_ctx *ctx, const oxp_conv_shape *s, oxp_codes x, 
         oxp_integer_conv_reference(s, x, w, out);
         return OXP_OK;
     }
-    size_t limit = oxp_exact_depth(&x, 1, &w, s->out_channels);
     work memory;
-    oxp_status status = alloc_work(ctx, s, limit, &memory);
+    oxp_status status = alloc_work(ctx, s, oxp_exact_depth(&x, 1, &w, s->out_channels), &memory);
     if (status == OXP_OK)
-        status = run_images(ctx, s, limit, &memory, &x, &w, out);
+        status = run_images(ctx, s, &memory, &x, &w, out);
     free_work(&memory);
     return status;
 }

@@ -23,8 +23,9 @@ oxp_scale oxp_scale_for_range(float low, float high, int max_code)
     return s;
 }
 
-__attribute__((target_clones("default", "avx2", "avx512f"))) void oxp_fake_quantise_u8(float *out, const float *x, size_t n,
-                                                                                       oxp_scale s, int max_code)
+/* static, because the resolver of a cloned function would be exported whatever its visibility */
+__attribute__((target_clones("default", "avx2", "avx512f"))) static void
+fake_quantise(float *out, const float *x, size_t n, oxp_scale s, int max_code)
 {
     float low = (float)-s.zero_point, high = (float)(max_code - s.zero_point);
     for (size_t i = 0; i < n; i++) {
@@ -33,6 +34,11 @@ __attribute__((target_clones("default", "avx2", "avx512f"))) void oxp_fake_quant
         q = q > high ? high : q;
         out[i] = q * s.scale;
     }
+}
+
+void oxp_fake_quantise_u8(float *out, const float *x, size_t n, oxp_scale s, int max_code)
+{
+    fake_quantise(out, x, n, s, max_code);
 }
 
 static float largest(const float *w, size_t outer, size_t outer_stride, size_t inner)
@@ -50,7 +56,8 @@ static float code_of(float w, float scale, float limit)
     return q < -limit ? -limit : q > limit ? limit : q;
 }
 
-static double squared_error(const float *w, size_t outer, size_t outer_stride, size_t inner, float scale, float limit)
+static double squared_error(const float *w, size_t outer, size_t outer_stride, size_t inner,
+                            float scale, float limit)
 {
     double sum = 0;
     for (size_t o = 0; o < outer; o++)
@@ -81,7 +88,8 @@ static float best_scale(const float *w, size_t outer, size_t outer_stride, size_
     return best;
 }
 
-void oxp_quantise_weight_with(int8_t *codes, const float *scales, const float *w, oxp_weight_layout l, int limit)
+void oxp_quantise_weight_with(int8_t *codes, const float *scales, const float *w,
+                              oxp_weight_layout l, int limit)
 {
     for (size_t b = 0; b < l.blocks; b++)
         for (size_t o = 0; o < l.outer; o++)
@@ -93,12 +101,13 @@ void oxp_quantise_weight_with(int8_t *codes, const float *scales, const float *w
             }
 }
 
-void oxp_quantise_weight(int8_t *codes, float *scales, const float *w, oxp_weight_layout l, int limit)
+void oxp_quantise_weight(int8_t *codes, float *scales, const float *w, oxp_weight_layout l,
+                         int limit)
 {
     for (size_t b = 0; b < l.blocks; b++)
         for (size_t c = 0; c < l.channels; c++)
-            scales[b * l.channels + c] = best_scale(w + (b * l.outer * l.channels + c) * l.inner, l.outer,
-                                                    l.channels * l.inner, l.inner, limit);
+            scales[b * l.channels + c] = best_scale(w + (b * l.outer * l.channels + c) * l.inner,
+                                                    l.outer, l.channels * l.inner, l.inner, limit);
     oxp_quantise_weight_with(codes, scales, w, l, limit);
 }
 

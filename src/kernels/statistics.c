@@ -67,7 +67,8 @@ static bool scan(const float *x, size_t n, float *low, float *high)
 
 static void count_plain(oxp_histogram *h, const float *x, size_t n)
 {
-    /* multiplying by a power of two is exact except where it would leave the range of float: use double */
+    /* multiplying by a power of two is exact except where it would leave the range of float: use
+     * double */
     double factor = ldexp(1.0, -h->exponent);
     for (size_t i = 0; i < n; i++) {
         size_t k = (size_t)(fabs((double)x[i]) * factor);
@@ -118,7 +119,8 @@ void oxp_histogram_merge(oxp_histogram *into, const oxp_histogram *from)
     if (from->count == 0)
         return;
     add_range(into, from->min, from->max);
-    int shift = into->exponent - from->exponent; /* into is at least as wide: same rule, larger range */
+    /* into is at least as wide: same rule, larger range */
+    int shift = into->exponent - from->exponent;
     for (size_t k = 0; k < OXP_HISTOGRAM_BINS; k++) {
         size_t to = shift > 12 ? 0 : k >> shift;
         into->positive[to] += from->positive[k];
@@ -131,7 +133,8 @@ float oxp_histogram_quantile(const oxp_histogram *h, double share, bool upper)
 {
     double target = share * (double)h->count, seen = 0;
     float width = ldexpf(1.0f, h->exponent);
-    for (size_t i = 0; i < 2 * OXP_HISTOGRAM_BINS; i++) { /* from the most negative bin to the most positive */
+    /* from the most negative bin to the most positive */
+    for (size_t i = 0; i < 2 * OXP_HISTOGRAM_BINS; i++) {
         bool negative = i < OXP_HISTOGRAM_BINS;
         size_t k = negative ? OXP_HISTOGRAM_BINS - 1 - i : i - OXP_HISTOGRAM_BINS;
         uint64_t in_bin = negative ? h->negative[k] : h->positive[k];

@@ -12,7 +12,7 @@ typedef struct oxp_external_file {
     uint8_t *data;        /* read on first use, freed with the model */
     size_t bytes;
     oxp_file_id id;
-    uint8_t sha1[20];     /* of the whole file, made when the first tensor states a checksum */
+    uint8_t sha1[20]; /* of the whole file, made when the first tensor states a checksum */
     bool sha1_known;
 } oxp_external_file;
 
@@ -24,23 +24,24 @@ typedef struct oxp_grown_array {
 
 struct oxp_model {
     oxp_ctx *ctx;
-    oxp_arena arena;            /* unpacked messages, edits, decoded names; behind protobuf-c's allocator */
+    oxp_arena arena; /* unpacked messages, edits, decoded names; behind protobuf-c's allocator */
     Onnx__ModelProto *proto;
-    const oxp_model *base;      /* a clone shares leaf data with it */
-    char *path, *directory;     /* "" when from memory */
-    uint8_t *file;              /* the model file's bytes; raw_data of unpacked tensors points into it */
+    const oxp_model *base;  /* a clone shares leaf data with it */
+    char *path, *directory; /* "" when from memory */
+    uint8_t *file; /* the model file's bytes; raw_data of unpacked tensors points into it */
     size_t file_bytes;
     oxp_external_file *externals;
     size_t external_count, external_capacity;
-    oxp_file_id *files;         /* identities of the model file and its external files */
+    oxp_file_id *files; /* identities of the model file and its external files */
     size_t file_count, file_capacity;
-    Onnx__FunctionProto **functions; /* model-local functions by domain, name, overload; a clone has its base's */
+    Onnx__FunctionProto *
+        *functions; /* model-local functions by domain, name, overload; a clone has its base's */
     oxp_load_options options;
     uint64_t hash;
-    bool edited;                /* set by every function of edit.h */
-    oxp_map names;              /* every name in use, built on the first oxp_edit_unique_name() */
+    bool edited;   /* set by every function of edit.h */
+    oxp_map names; /* every name in use, built on the first oxp_edit_unique_name() */
     bool names_ready;
-    oxp_grown_array *grown;     /* arrays that edits gave room, in the arena, by address */
+    oxp_grown_array *grown; /* arrays that edits gave room, in the arena, by address */
     size_t grown_capacity, grown_count;
 };
 
@@ -50,7 +51,8 @@ ProtobufCAllocator oxp_model_allocator(oxp_model *model);
 
 /* The bytes of an EXTERNAL tensor: borrowed from model->externals. All the rules of external
  * data live behind this one function. `needed` is what the shape asks for. */
-oxp_status oxp_external_bytes(const uint8_t **out, oxp_model *model, const Onnx__TensorProto *t, size_t needed);
+oxp_status oxp_external_bytes(const uint8_t **out, oxp_model *model, const Onnx__TensorProto *t,
+                              size_t needed);
 
 /* ---- fields of any message (fields.c): iterative, by descriptor ---- */
 

@@ -349,3 +349,8 @@ oxp_dtype oxp_tensor_proto_dtype(const oxp_tensor_proto *t)
 {
     return (oxp_dtype)t->data_type;
 }
+
+const char *oxp_model_library(void)
+{
+    return protobuf_c_version();
+}

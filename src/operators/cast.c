@@ -2,10 +2,10 @@
  * FLOAT4E2M1.
  *
  * Elements go through blocks of double (from a float) or int64 (from an integer); every float
- * result is rounded once, to nearest even. Integer to integer keeps the low bits. Float to
- * integer cuts towards zero; what the standard leaves open is defined: out of range saturates (types
- * of 2 and 4 bits keep the low bits instead, as the standard's own cases do), NaN gives 0. Strings
- * and complex numbers are not converted. */
+ * result is rounded once, to nearest even. Integer to integer keeps the low bits. Float to integer
+ * cuts towards zero; what the standard leaves open is defined: NaN gives 0, out of range saturates,
+ * but types of 2 and 4 bits keep the low bits, as in the standard's own cases. Strings and complex
+ * numbers are not converted. */
 #include "operators/cast_float.h"
 #include "operators/cast_float8.h"
 #include "operators/cast_integer.h"

@@ -92,6 +92,8 @@ static oxp_status forward(oxp_node *n)
     const void *from = x->data;
     void *to = n->out[0].data;
     bool is_real = oxp_dtype_is_float(x->dtype), is_double = x->dtype == OXP_DOUBLE;
+    if (x->count == 0)
+        return OXP_OK;
     if (is_real && !is_double) {
         const float *floats;
         float *out;

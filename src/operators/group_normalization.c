@@ -63,7 +63,8 @@ static oxp_status forward(oxp_node *n)
     if (!x || !scale || !bias || !y)
         return n->ctx->status;
     size_t length = s->channels * s->area, at = 0;
-    for (size_t row = 0; row < s->batch * s->groups; row++) {
+    size_t rows = n->in[0]->count > 0 ? s->batch * s->groups : 0;
+    for (size_t row = 0; row < rows; row++) {
         size_t group = row % s->groups;
         double mean, variance;
         oxp_row_moments(x + row * length, length, &mean, &variance);

@@ -5,8 +5,9 @@
 #include "operators/operator.h"
 
 struct oxp_host {
-    oxp_status (*run_subgraph)(struct oxp_host *host, oxp_node *n, size_t which, const oxp_tensor *const *inputs,
-                               size_t input_count, oxp_tensor *out, size_t output_count);
+    oxp_status (*run_subgraph)(struct oxp_host *host, oxp_node *n, size_t which,
+                               const oxp_tensor *const *inputs, size_t input_count, oxp_tensor *out,
+                               size_t output_count);
     oxp_arena *lifetime; /* of the session: node state, decoded tensor attributes */
 };
 

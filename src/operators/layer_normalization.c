@@ -78,6 +78,7 @@ static oxp_status statistic(oxp_node *n, int i, float **values)
 }
 
 typedef struct layer_data {
+    size_t count;
     const float *x, *scale, *bias;
     size_t scale_step, bias_step;
     float *y;
@@ -87,6 +88,7 @@ static oxp_status take_data(oxp_node *n, layer_data *data)
 {
     const oxp_tensor *x = n->in[0];
     const layer_state *state = n->state;
+    data->count = x->count;
     data->x = oxp_real_in(n, 0);
     data->y = oxp_real_out(n, 0);
     if (!data->x || !data->y)
@@ -104,7 +106,8 @@ static oxp_status forward_layer(oxp_node *n)
     OXP_TRY(take_data(n, &d));
     OXP_TRY(statistic(n, 1, &means));
     OXP_TRY(statistic(n, 2, &inverses));
-    for (size_t r = 0; r < state->rows; r++) {
+    size_t rows = d.count > 0 || means || inverses ? state->rows : 0;
+    for (size_t r = 0; r < rows; r++) {
         double mean, variance;
         oxp_row_moments(d.x + r * state->length, state->length, &mean, &variance);
         double inverse = 1.0 / sqrt(variance + state->epsilon);
@@ -131,7 +134,8 @@ static oxp_status forward_rms(oxp_node *n)
     float *inverses;
     OXP_TRY(take_data(n, &d));
     OXP_TRY(statistic(n, 1, &inverses));
-    for (size_t r = 0; r < state->rows; r++) {
+    size_t rows = d.count > 0 || inverses ? state->rows : 0;
+    for (size_t r = 0; r < rows; r++) {
         const float *x = d.x + r * state->length;
         double inverse = 1.0 / sqrt(oxp_row_mean_square(x, state->length) + state->epsilon);
         oxp_row_affine(x, d.y + r * state->length, state->length, 0.0, inverse,

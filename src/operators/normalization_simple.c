@@ -112,7 +112,7 @@ static void accumulate(const simple_state *state, const float *x, oxp_reduction 
 static oxp_status forward(oxp_node *n, bool lp)
 {
     const simple_state *state = n->state;
-    size_t outputs = state->plan.outputs;
+    size_t outputs = n->in[0]->count > 0 ? state->plan.outputs : 0;
     const float *x = oxp_real_in(n, 0);
     float *y = oxp_real_out(n, 0);
     double *means = oxp_node_scratch(n, outputs, sizeof *means);

@@ -25,7 +25,8 @@ static const oxp_attribute *typed(oxp_node *n, const char *name, oxp_attribute_t
     const oxp_attribute *a = attribute(n, name);
     if (!a || a->type == type)
         return a;
-    oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-TYPE", "attribute \"%s\" has type %d, expected %d", name, (int)a->type, (int)type);
+    oxp_node_fail(n, OXP_EFORMAT, "E-ATTR-TYPE", "attribute \"%s\" has type %d, expected %d", name,
+                  (int)a->type, (int)type);
     return NULL;
 }
 
@@ -88,7 +89,8 @@ oxp_status oxp_output(oxp_node *n, int i, oxp_dtype dtype, int rank, const int64
         return OXP_OK; /* an optional output that the node does not name */
     char what[OXP_NODE_TEXT_MAX];
     n->alias[i] = -1;
-    return oxp_tensor_shape(&n->out[i], n->ctx, dtype, rank, dims, oxp_graph_node_text(what, n->def));
+    return oxp_tensor_shape(&n->out[i], n->ctx, dtype, rank, dims,
+                            oxp_graph_node_text(what, n->def));
 }
 
 oxp_status oxp_output_alias(oxp_node *n, int i, int j, int rank, const int64_t *dims)
@@ -100,7 +102,8 @@ oxp_status oxp_output_alias(oxp_node *n, int i, int j, int rank, const int64_t *
     if (n->out[i].count != from->count) {
         char a[OXP_SHAPE_TEXT_MAX], b[OXP_SHAPE_TEXT_MAX];
         return oxp_node_fail(n, OXP_EFORMAT, "E-SHAPE", "%s has %zu elements, %s has %zu",
-                             oxp_shape_text(a, from->rank, from->dims), from->count, oxp_shape_text(b, rank, dims), n->out[i].count);
+                             oxp_shape_text(a, from->rank, from->dims), from->count,
+                             oxp_shape_text(b, rank, dims), n->out[i].count);
     }
     n->alias[i] = j;
     return OXP_OK;
@@ -144,13 +147,15 @@ oxp_status oxp_node_axis(oxp_node *n, int64_t axis, int rank, bool inclusive_end
 {
     int64_t limit = (int64_t)rank + (inclusive_end ? 1 : 0);
     if (axis < -limit || axis >= limit)
-        return oxp_node_fail(n, OXP_EFORMAT, "E-AXIS", "axis %lld is outside [%lld, %lld] for rank %d", (long long)axis,
+        return oxp_node_fail(n, OXP_EFORMAT, "E-AXIS",
+                             "axis %lld is outside [%lld, %lld] for rank %d", (long long)axis,
                              (long long)-limit, (long long)limit - 1, rank);
     *out = (int)(axis < 0 ? axis + limit : axis);
     return OXP_OK;
 }
 
-oxp_status oxp_node_broadcast(oxp_node *n, const oxp_tensor *a, const oxp_tensor *b, int *rank, int64_t dims[OXP_MAX_RANK])
+oxp_status oxp_node_broadcast(oxp_node *n, const oxp_tensor *a, const oxp_tensor *b, int *rank,
+                              int64_t dims[OXP_MAX_RANK])
 {
     *rank = a->rank > b->rank ? a->rank : b->rank;
     for (int i = 0; i < *rank; i++) {
@@ -159,7 +164,8 @@ oxp_status oxp_node_broadcast(oxp_node *n, const oxp_tensor *a, const oxp_tensor
         if (da != db && da != 1 && db != 1) {
             char ta[OXP_SHAPE_TEXT_MAX], tb[OXP_SHAPE_TEXT_MAX];
             return oxp_node_fail(n, OXP_EFORMAT, "E-BROADCAST", "shapes %s and %s do not broadcast",
-                                 oxp_shape_text(ta, a->rank, a->dims), oxp_shape_text(tb, b->rank, b->dims));
+                                 oxp_shape_text(ta, a->rank, a->dims),
+                                 oxp_shape_text(tb, b->rank, b->dims));
         }
         dims[i] = da == 1 ? db : da;
     }
@@ -180,8 +186,8 @@ oxp_status oxp_node_fail(oxp_node *n, oxp_status status, const char *code, const
 
 oxp_status oxp_node_bad_dtype(oxp_node *n, int input)
 {
-    return oxp_node_fail(n, OXP_EUNSUPPORTED, "E-OP-DTYPE", "input %d of type %s is not supported", input,
-                         oxp_dtype_name(n->in[input]->dtype));
+    return oxp_node_fail(n, OXP_EUNSUPPORTED, "E-OP-DTYPE", "input %d of type %s is not supported",
+                         input, oxp_dtype_name(n->in[input]->dtype));
 }
 
 oxp_status oxp_node_want(oxp_node *n, int input, oxp_dtype dtype)
@@ -194,8 +200,8 @@ oxp_status oxp_node_want(oxp_node *n, int input, oxp_dtype dtype)
 
 /* ---- subgraphs ---- */
 
-oxp_status oxp_node_run_subgraph(oxp_node *n, size_t which, const oxp_tensor *const *inputs, size_t input_count, oxp_tensor *out,
-                                 size_t output_count)
+oxp_status oxp_node_run_subgraph(oxp_node *n, size_t which, const oxp_tensor *const *inputs,
+                                 size_t input_count, oxp_tensor *out, size_t output_count)
 {
     return n->host->run_subgraph(n->host, n, which, inputs, input_count, out, output_count);
 }

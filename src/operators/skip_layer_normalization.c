@@ -91,7 +91,7 @@ static oxp_status make_sums(oxp_node *n, float **sums)
         oxp_node_makes(n, 3) ? oxp_real_out(n, 3) : oxp_node_scratch(n, x->count, sizeof **sums);
     if (!*sums)
         return n->ctx->status;
-    for (size_t r = 0; r < state->rows; r++) {
+    for (size_t r = 0; x->count > 0 && r < state->rows; r++) {
         float *s = *sums + r * state->length;
         add(input + r * state->length, skip + r * step, s, state->length);
         if (bias)
@@ -112,7 +112,8 @@ static oxp_status forward(oxp_node *n)
     OXP_TRY(make_sums(n, &sums));
     if (!state->simplified)
         OXP_TRY(oxp_real_in_optional(n, state->beta, &beta));
-    for (size_t r = 0; r < state->rows; r++) {
+    size_t rows = n->in[0]->count > 0 || means || inverses ? state->rows : 0;
+    for (size_t r = 0; r < rows; r++) {
         const float *s = sums + r * state->length;
         double mean = 0.0, variance;
         if (state->simplified)

@@ -23,7 +23,8 @@ const oxp_operator *oxp_operator_at(size_t i)
     return table[i];
 }
 
-const oxp_operator *oxp_operator_find(const char *domain, const char *type, int64_t opset, bool *known)
+const oxp_operator *oxp_operator_find(const char *domain, const char *type, int64_t opset,
+                                      bool *known)
 {
     const oxp_operator *best = NULL;
     *known = false;

@@ -11,31 +11,36 @@ typedef struct run {
     bool condition_moves, x_moves, y_moves;
 } run;
 
-#define CHOOSE(x_index, y_index)          \
-    OXP_LANES                             \
-    for (size_t i = 0; i < r->count; i++) \
-        out[i] = condition[i] ? x[x_index] : y[y_index];
+/* Both sides are read before one is chosen, so that there is nothing to branch for. */
+#define CHOOSE(x_value, y_value)              \
+    OXP_LANES                                 \
+    for (size_t i = 0; i < r->count; i++) {   \
+        element a = (x_value), b = (y_value); \
+        out[i] = condition[i] ? a : b;        \
+    }
 
 /* A condition that stands still is a copy or a fill of the chosen side. */
 #define WHERE_LOOP(function, T)                                   \
-    OXP_WIDE static void function(const run *r)                   \
+    OXP_HOT static void function(const run *r)                    \
     {                                                             \
+        typedef T element;                                        \
         const uint8_t *condition = r->condition;                  \
         const T *x = r->x, *y = r->y;                             \
         T *out = r->out;                                          \
+        const T x_first = x[0], y_first = y[0];                   \
         if (!r->condition_moves) {                                \
             const T *from = condition[0] ? x : y;                 \
             size_t step = condition[0] ? r->x_moves : r->y_moves; \
             for (size_t i = 0; i < r->count; i++)                 \
                 out[i] = from[i * step];                          \
         } else if (r->x_moves && r->y_moves) {                    \
-            CHOOSE(i, i)                                          \
+            CHOOSE(x[i], y[i])                                    \
         } else if (r->x_moves) {                                  \
-            CHOOSE(i, 0)                                          \
+            CHOOSE(x[i], y_first)                                 \
         } else if (r->y_moves) {                                  \
-            CHOOSE(0, i)                                          \
+            CHOOSE(x_first, y[i])                                 \
         } else {                                                  \
-            CHOOSE(0, 0)                                          \
+            CHOOSE(x_first, y_first)                              \
         }                                                         \
     }
 WHERE_LOOP(where_1, uint8_t)

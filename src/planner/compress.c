@@ -1,7 +1,9 @@
-/* compress.c - the main job, from top to bottom: load, prepare, place, calibrate, guard, write, verify.
+/* compress.c - the main job, from top to bottom: load, prepare, place, calibrate, guard, write,
+ * verify.
  *
- * What the report says of the outputs is measured on the bytes that were written, read back through the strict loader, on
- * samples that calibration did not see (with a single sample there is no other, and the report says so). */
+ * What the report says of the outputs is measured on the bytes that were written, read back through
+ * the strict loader, on samples that calibration did not see (with a single sample there is no
+ * other, and the report says so). */
 #include "planner/compress.h"
 
 #include <math.h>
@@ -31,11 +33,13 @@ static oxp_status load(oxp_compression *c)
     const oxp_input_options *in = &c->options->input;
     oxp_load_options options = {.allow_symlinks = in->allow_symlinks,
                                 .allow_hardlinks = in->allow_hardlinks,
-                                .keep_nonfinite = in->nonfinite && strcmp(in->nonfinite, "keep") == 0};
+                                .keep_nonfinite =
+                                    in->nonfinite && strcmp(in->nonfinite, "keep") == 0};
     OXP_TRY(oxp_model_load(&c->source, c->ctx, c->model_path, &options));
     c->ctx->subject = c->model_path;
     if (oxp_model_has_unchecked_parts(c->source))
-        oxp_log(c->ctx, OXP_LOG_WARNING, "%s holds training_info: it is kept as it is", c->model_path);
+        oxp_log(c->ctx, OXP_LOG_WARNING, "%s holds training_info: it is kept as it is",
+                c->model_path);
     return oxp_graph_build(&c->source_graph, &c->arena, c->source);
 }
 
@@ -45,9 +49,11 @@ static oxp_status open_samples(oxp_compression *c)
         return OXP_OK;
     if (c->placement.precision == OXP_PRECISION_NONE)
         return OXP_OK;
-    OXP_TRY(oxp_samples_open(&c->samples, c->ctx, c->source_graph, c->options->data, c->options->labels, &c->options->input));
+    OXP_TRY(oxp_samples_open(&c->samples, c->ctx, c->source_graph, c->options->data,
+                             c->options->labels, &c->options->input));
     c->has_samples = true;
-    return oxp_samples_split(&c->samples, &c->arena, &c->fit, &c->fit_count, &c->held, &c->held_count, &c->in_sample);
+    return oxp_samples_split(&c->samples, &c->arena, &c->fit, &c->fit_count, &c->held,
+                             &c->held_count, &c->in_sample);
 }
 
 /* ---- prepare ---- */
@@ -109,7 +115,9 @@ static oxp_status prepare_with(oxp_compression *c, oxp_tensor *tensors, size_t c
 
 static oxp_status prepare(oxp_compression *c)
 {
-    size_t count = !c->has_samples ? 0 : c->fit_count < PREPARE_SAMPLES ? c->fit_count : PREPARE_SAMPLES;
+    size_t count = !c->has_samples                  ? 0
+                   : c->fit_count < PREPARE_SAMPLES ? c->fit_count
+                                                    : PREPARE_SAMPLES;
     size_t tensors = count * c->source_graph->input_count;
     oxp_tensor *t;
     OXP_TRY(oxp_alloc(&t, c->ctx, tensors + 1, sizeof *t, "samples"));
@@ -194,7 +202,9 @@ static void respect_opset(oxp_compression *c)
 {
     for (size_t i = 0; i < c->site_count; i++) {
         oxp_choice *choice = &c->choices[i];
-        int64_t needed = choice->technique == &oxp_technique_w8a8 ? 13 : choice->technique == &oxp_technique_dynamic ? 11 : 0;
+        int64_t needed = choice->technique == &oxp_technique_w8a8      ? 13
+                         : choice->technique == &oxp_technique_dynamic ? 11
+                                                                       : 0;
         if (c->opset_after >= needed)
             continue;
         const char *why = NULL;
@@ -212,12 +222,14 @@ static oxp_status place(oxp_compression *c)
     const oxp_technique **forced = oxp_arena_alloc(&c->arena, n, sizeof *forced);
     if (!selected || !is_forced || !forced)
         return OXP_ELIMIT;
-    oxp_selection selection = {o->nodes, o->exclude_nodes, o->op_types, o->exclude_op_types, o->layers};
+    oxp_selection selection = {o->nodes, o->exclude_nodes, o->op_types, o->exclude_op_types,
+                               o->layers};
     OXP_TRY(oxp_select(&selection, c->graph, c->sites, c->site_count, selected, is_forced, forced));
     oxp_place(c->choices, c->sites, c->site_count, selected, is_forced, forced, &c->placement);
     for (size_t i = 0; i < c->site_count; i++)
         if (c->choices[i].technique && c->choices[i].technique->needs_data && !c->has_samples)
-            return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE", "technique %s needs samples (--data D)", c->choices[i].technique->name);
+            return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE", "technique %s needs samples (--data D)",
+                            c->choices[i].technique->name);
     respect_opset(c);
     return OXP_OK;
 }
@@ -237,7 +249,8 @@ static void watch(oxp_compression *c, const oxp_graph *graph, uint32_t value)
     c->watches[c->watch_count++] = (oxp_watch){graph, value};
 }
 
-/* The values whose scale is needed, and those that share another's: when sites go back, they may need their own. */
+/* The values whose scale is needed, and those that share another's: when sites go back, they may
+ * need their own. */
 static void list_watches(oxp_compression *c, const oxp_islands *islands)
 {
     for (size_t i = 0; i < islands->count; i++) {
@@ -255,7 +268,8 @@ static size_t watch_of(const oxp_compression *c, const oxp_quantised *q)
     return SIZE_MAX;
 }
 
-static size_t list_judges(const oxp_compression *c, const oxp_islands *islands, const bool *chosen, oxp_judge *judges)
+static size_t list_judges(const oxp_compression *c, const oxp_islands *islands, const bool *chosen,
+                          oxp_judge *judges)
 {
     size_t count = 0;
     for (size_t i = 0; i < c->site_count; i++)
@@ -288,8 +302,8 @@ static oxp_status calibrate(oxp_compression *c)
         return OXP_ELIMIT;
     list_watches(c, &islands);
     size_t judge_count = list_judges(c, &islands, chosen, judges);
-    return oxp_calibrate(&c->ranges, &c->arena, c->graph, &c->samples.source, c->fit, c->fit_count, c->watches, c->watch_count,
-                         judges, judge_count, &c->calibration);
+    return oxp_calibrate(&c->ranges, &c->arena, c->graph, &c->samples.source, c->fit, c->fit_count,
+                         c->watches, c->watch_count, judges, judge_count, &c->calibration);
 }
 
 /* What the samples never ran has no range: a branch never taken. */
@@ -306,7 +320,8 @@ static void leave_unseen(oxp_compression *c)
         const oxp_site *s = &c->sites[i];
         bool seen = true;
         for (size_t k = 0; k < s->consumer_count; k++)
-            seen = seen && was_seen(c, s->consumers[k].node->graph, s->consumers[k].node->inputs[0]);
+            seen =
+                seen && was_seen(c, s->consumers[k].node->graph, s->consumers[k].node->inputs[0]);
         if (seen || choice->technique != &oxp_technique_w8a8)
             continue;
         const char *why = NULL;
@@ -315,19 +330,22 @@ static void leave_unseen(oxp_compression *c)
         c->unseen++;
     }
     if (c->unseen)
-        oxp_log(c->ctx, OXP_LOG_WARNING, "%zu weights stand in branches that no sample ran: they are stored, not computed in integers",
+        oxp_log(c->ctx, OXP_LOG_WARNING,
+                "%zu weights stand in branches that no sample ran: they are stored, not computed "
+                "in integers",
                 c->unseen);
 }
 
-/* A product whose input loses more with a fixed scale than with one of its own in every run becomes dynamic: the two forms are
- * equally fast. */
+/* A product whose input loses more with a fixed scale than with one of its own in every run becomes
+ * dynamic: the two forms are equally fast. */
 static void prefer_dynamic(oxp_compression *c)
 {
     for (size_t i = 0; i < c->site_count; i++) {
         const oxp_site *s = &c->sites[i];
         const char *why = NULL;
         double fixed = 0, dynamic = 0;
-        if (c->choices[i].technique != &oxp_technique_w8a8 || c->is_forced[i] || !oxp_technique_dynamic.applies(s, &why))
+        if (c->choices[i].technique != &oxp_technique_w8a8 || c->is_forced[i] ||
+            !oxp_technique_dynamic.applies(s, &why))
             continue;
         for (size_t k = 0; k < s->consumer_count; k++) {
             const oxp_graph_node *n = s->consumers[k].node;
@@ -342,7 +360,8 @@ static void prefer_dynamic(oxp_compression *c)
     }
 }
 
-/* --reduce-range: on CPUs without VNNI, sites whose 16-bit pair sums can saturate get 7-bit weights. */
+/* --reduce-range: on CPUs without VNNI, sites whose 16-bit pair sums can saturate get 7-bit
+ * weights. */
 static oxp_status narrow(oxp_compression *c)
 {
     const char *how = c->options->reduce_range ? c->options->reduce_range : "auto";
@@ -352,7 +371,8 @@ static oxp_status narrow(oxp_compression *c)
         oxp_choice *choice = &c->choices[i];
         if (choice->technique != &oxp_technique_w8a8 && choice->technique != &oxp_technique_dynamic)
             continue;
-        if (!on && !(automatic && can_saturate && oxp_pair_sums_saturate(&c->sites[i], c->codes[i].codes, 255)))
+        if (!on && !(automatic && can_saturate &&
+                     oxp_pair_sums_saturate(&c->sites[i], c->codes[i].codes, 255)))
             continue;
         OXP_TRY(oxp_codes_make(&c->narrow_codes[i], &c->arena, &c->sites[i], 1, 64));
         choice->limit = 64;
@@ -367,13 +387,16 @@ static oxp_status guard(oxp_compression *c)
 {
     if (!c->has_samples)
         return OXP_OK;
-    OXP_TRY(oxp_reference_make(&c->reference, c->ctx, c->source_graph, &c->samples.source, c->held, c->held_count));
+    OXP_TRY(oxp_reference_make(&c->reference, c->ctx, c->source_graph, &c->samples.source, c->held,
+                               c->held_count));
     for (size_t i = 0; c->samples.dataset && i < c->held_count; i++) {
         const int64_t *labels = oxp_dataset_labels(c->samples.dataset, c->held[i]);
         if (labels)
-            OXP_TRY(oxp_reference_label(&c->reference, i, labels, oxp_dataset_rows(c->samples.dataset, c->held[i])));
+            OXP_TRY(oxp_reference_label(&c->reference, i, labels,
+                                        oxp_dataset_rows(c->samples.dataset, c->held[i])));
     }
-    bool any = c->placement.precision == OXP_PRECISION_W8A8 || c->placement.precision == OXP_PRECISION_DYNAMIC;
+    bool any = c->placement.precision == OXP_PRECISION_W8A8 ||
+               c->placement.precision == OXP_PRECISION_DYNAMIC;
     if (c->options->min_sqnr_db <= 0 || !any)
         return OXP_OK;
     oxp_guard g = {.ctx = c->ctx,
@@ -411,7 +434,8 @@ static oxp_status apply(oxp_compression *c)
 {
     if (c->placement.precision == OXP_PRECISION_NONE)
         return OXP_OK; /* the source itself is written */
-    OXP_TRY(oxp_edit_apply(&c->result, c->raised, c->choices, c->codes, c->narrow_codes, &c->ranges));
+    OXP_TRY(
+        oxp_edit_apply(&c->result, c->raised, c->choices, c->codes, c->narrow_codes, &c->ranges));
     return add_metadata(c);
 }
 
@@ -435,8 +459,8 @@ static oxp_status find_drop(oxp_compression *c, oxp_model *written)
     oxp_graph *graph;
     OXP_TRY(oxp_graph_build(&graph, &c->arena, written));
     const char *name;
-    OXP_TRY(oxp_first_drop(&name, &c->dropped_db, c->ctx, c->source_graph, graph, &c->samples.source,
-                           c->held[0], c->sqnr_db + OXP_DROP_MARGIN_DB));
+    OXP_TRY(oxp_first_drop(&name, &c->dropped_db, c->ctx, c->source_graph, graph,
+                           &c->samples.source, c->held[0], c->sqnr_db + OXP_DROP_MARGIN_DB));
     c->dropped = name ? oxp_arena_strdup(&c->arena, name) : NULL;
     return OXP_OK;
 }
@@ -451,8 +475,11 @@ static oxp_status measure_written(oxp_compression *c, const uint8_t *bytes, size
     oxp_model *written;
     oxp_load_options options = {.keep_nonfinite = true};
     OXP_TRY(oxp_model_load_memory(&written, c->ctx, bytes, size, NULL, &options));
-    c->differences = oxp_arena_alloc(&c->arena, c->reference.output_count + 1, sizeof *c->differences);
-    oxp_status status = c->differences ? oxp_evaluate(c->differences, &c->reference, written, SIZE_MAX, "verify") : OXP_ELIMIT;
+    c->differences =
+        oxp_arena_alloc(&c->arena, c->reference.output_count + 1, sizeof *c->differences);
+    oxp_status status =
+        c->differences ? oxp_evaluate(c->differences, &c->reference, written, SIZE_MAX, "verify")
+                       : OXP_ELIMIT;
     if (status == OXP_OK)
         c->sqnr_db = oxp_least_sqnr(&c->reference, c->differences);
     if (status == OXP_OK && oxp_compression_is_poor(c))
@@ -466,8 +493,9 @@ static oxp_status check_bound(oxp_compression *c)
     if (!c->has_samples || c->options->min_sqnr_db <= 0 || c->sqnr_db >= c->options->min_sqnr_db ||
         c->placement.precision != OXP_PRECISION_W8A8)
         return OXP_OK;
-    return oxp_fail(c->ctx, OXP_EBOUND, "E-BOUND", "output SQNR %.2f dB is below the bound of %g dB: nothing written%s", c->sqnr_db,
-                    c->options->min_sqnr_db, c->options->keep ? " without --keep" : "");
+    return oxp_fail(c->ctx, OXP_EBOUND, "E-BOUND",
+                    "output SQNR %.2f dB is below the bound of %g dB: nothing written%s",
+                    c->sqnr_db, c->options->min_sqnr_db, c->options->keep ? " without --keep" : "");
 }
 
 static oxp_status write_file(oxp_compression *c, oxp_output_file *file)
@@ -508,7 +536,8 @@ static oxp_status open_output(oxp_compression *c, oxp_output_file **file)
     memcpy(inputs, model_files, models * sizeof *inputs);
     if (data)
         memcpy(inputs + models, data_files, data * sizeof *inputs);
-    oxp_output_options options = {.force = c->options->force, .inputs = inputs, .input_count = models + data};
+    oxp_output_options options = {
+        .force = c->options->force, .inputs = inputs, .input_count = models + data};
     return oxp_output_open(file, c->ctx, c->output_path, &options);
 }
 
@@ -541,11 +570,12 @@ static oxp_status finish_output(oxp_compression *c, oxp_output_file *file, oxp_s
     return status;
 }
 
-oxp_status oxp_compression_run(oxp_compression *c, oxp_ctx *ctx, const char *model, const char *output,
-                               const oxp_compress_options *options)
+oxp_status oxp_compression_run(oxp_compression *c, oxp_ctx *ctx, const char *model,
+                               const char *output, const oxp_compress_options *options)
 {
     double start = now();
-    *c = (oxp_compression){.ctx = ctx, .options = options, .model_path = model, .output_path = output, .sqnr_db = NAN};
+    *c = (oxp_compression){
+        .ctx = ctx, .options = options, .model_path = model, .output_path = output, .sqnr_db = NAN};
     oxp_arena_init(&c->arena, ctx);
     OXP_TRY(oxp_settings_resolve(c));
     oxp_settings_log(c);

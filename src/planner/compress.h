@@ -15,8 +15,9 @@ typedef struct oxp_compression {
     oxp_calibration_options calibration;
 
     oxp_arena arena;
-    oxp_model *source, *prepared, *raised, *result; /* raised: prepared at the opset that the forms need */
-    oxp_graph *source_graph, *graph;                /* graph: of `raised` */
+    oxp_model *source, *prepared, *raised,
+        *result;                     /* raised: prepared at the opset that the forms need */
+    oxp_graph *source_graph, *graph; /* graph: of `raised` */
     oxp_samples samples;
     bool has_samples, in_sample;
     size_t *fit, fit_count, *held, held_count;
@@ -28,11 +29,11 @@ typedef struct oxp_compression {
     oxp_site *sites;
     size_t site_count;
     oxp_choice *choices;
-    bool *is_forced;          /* by --layer */
+    bool *is_forced; /* by --layer */
     oxp_codes *codes, *narrow_codes;
-    size_t narrowed;          /* sites narrowed to 7 bits */
-    size_t unseen;            /* sites in branches that no sample ran */
-    double *cost;             /* by site: noise share alone, NAN */
+    size_t narrowed; /* sites narrowed to 7 bits */
+    size_t unseen;   /* sites in branches that no sample ran */
+    double *cost;    /* by site: noise share alone, NAN */
     oxp_ranges ranges;
     oxp_watch *watches;
     size_t watch_count;
@@ -44,15 +45,16 @@ typedef struct oxp_compression {
     double dropped_db;
     size_t output_bytes;
     uint64_t output_hash;
-    double seconds_load, seconds_calibrate, seconds_search, seconds_apply, seconds_verify, seconds_total;
+    double seconds_load, seconds_calibrate, seconds_search, seconds_apply, seconds_verify,
+        seconds_total;
 } oxp_compression;
 
 /* Runs the job. On OXP_OK and OXP_EBOUND the result can be reported. Free it in any case. */
 /* Below 10 dB, or with an agreement whose 95 % interval lies below 95 %. */
 bool oxp_compression_is_poor(const oxp_compression *c);
 
-oxp_status oxp_compression_run(oxp_compression *c, oxp_ctx *ctx, const char *model, const char *output,
-                               const oxp_compress_options *options);
+oxp_status oxp_compression_run(oxp_compression *c, oxp_ctx *ctx, const char *model,
+                               const char *output, const oxp_compress_options *options);
 void oxp_compression_free(oxp_compression *c);
 
 #endif

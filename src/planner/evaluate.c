@@ -5,8 +5,8 @@
 
 /* ---- reference ---- */
 
-static oxp_status keep_outputs(void *user, oxp_ctx *ctx, int worker, size_t slot, const oxp_tensor *inputs,
-                               const oxp_tensor *outputs)
+static oxp_status keep_outputs(void *user, oxp_ctx *ctx, int worker, size_t slot,
+                               const oxp_tensor *inputs, const oxp_tensor *outputs)
 {
     (void)worker;
     (void)inputs;
@@ -16,15 +16,17 @@ static oxp_status keep_outputs(void *user, oxp_ctx *ctx, int worker, size_t slot
     return OXP_OK;
 }
 
-oxp_status oxp_reference_make(oxp_reference *out, oxp_ctx *ctx, const oxp_graph *graph, const oxp_source *source,
-                              const size_t *which, size_t count)
+oxp_status oxp_reference_make(oxp_reference *out, oxp_ctx *ctx, const oxp_graph *graph,
+                              const oxp_source *source, const size_t *which, size_t count)
 {
-    oxp_reference r = {.ctx = ctx, .source = *source, .count = count, .output_count = graph->output_count};
+    oxp_reference r = {
+        .ctx = ctx, .source = *source, .count = count, .output_count = graph->output_count};
     oxp_status status = oxp_alloc(&r.which, ctx, count + 1, sizeof *r.which, "samples");
     if (status == OXP_OK)
         status = oxp_alloc(&r.kinds, ctx, r.output_count + 1, sizeof *r.kinds, "outputs");
     if (status == OXP_OK)
-        status = oxp_alloc(&r.outputs, ctx, count * r.output_count + 1, sizeof *r.outputs, "outputs");
+        status =
+            oxp_alloc(&r.outputs, ctx, count * r.output_count + 1, sizeof *r.outputs, "outputs");
     if (status == OXP_OK) {
         for (size_t i = 0; i < count; i++)
             r.which[i] = which ? which[i] : i;
@@ -71,20 +73,23 @@ typedef struct comparison {
     oxp_difference *slots; /* [slot * output_count + output] */
 } comparison;
 
-static void compare(oxp_difference *d, const oxp_reference *r, size_t slot, size_t output, const oxp_tensor *b)
+static void compare(oxp_difference *d, const oxp_reference *r, size_t slot, size_t output,
+                    const oxp_tensor *b)
 {
     const oxp_tensor *a = &r->outputs[slot * r->output_count + output];
     bool same = a->dtype == b->dtype && a->rank == b->rank &&
                 memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0;
     if (same && oxp_dtype_is_float(a->dtype)) {
-        oxp_difference_of(d, r->kinds[output], a, b, r->labels ? r->labels[slot] : NULL, r->labels ? r->label_counts[slot] : 0);
+        oxp_difference_of(d, r->kinds[output], a, b, r->labels ? r->labels[slot] : NULL,
+                          r->labels ? r->label_counts[slot] : 0);
         return;
     }
     *d = (oxp_difference){.elements = a->count};
     d->nonfinite = !same || (a->data && memcmp(a->data, b->data, oxp_tensor_bytes(a)) != 0);
 }
 
-static oxp_status on_sample(void *user, oxp_ctx *ctx, int worker, size_t slot, const oxp_tensor *inputs, const oxp_tensor *outputs)
+static oxp_status on_sample(void *user, oxp_ctx *ctx, int worker, size_t slot,
+                            const oxp_tensor *inputs, const oxp_tensor *outputs)
 {
     (void)ctx;
     (void)worker;
@@ -104,16 +109,19 @@ static oxp_status run(comparison *c, oxp_model *model, size_t count, const char 
     oxp_status status = oxp_graph_build(&graph, &arena, model);
     oxp_run_hooks hooks = {.user = c, .sample = on_sample};
     if (status == OXP_OK)
-        status = oxp_run_samples(c->r->ctx, graph, &c->r->source, c->r->which, count, &hooks, stage);
+        status =
+            oxp_run_samples(c->r->ctx, graph, &c->r->source, c->r->which, count, &hooks, stage);
     oxp_arena_free(&arena);
     return status;
 }
 
-oxp_status oxp_evaluate(oxp_difference *differences, const oxp_reference *r, oxp_model *model, size_t count, const char *stage)
+oxp_status oxp_evaluate(oxp_difference *differences, const oxp_reference *r, oxp_model *model,
+                        size_t count, const char *stage)
 {
     comparison c = {.r = r};
     count = count < r->count ? count : r->count;
-    OXP_TRY(oxp_alloc(&c.slots, r->ctx, count * r->output_count + 1, sizeof *c.slots, "differences"));
+    OXP_TRY(
+        oxp_alloc(&c.slots, r->ctx, count * r->output_count + 1, sizeof *c.slots, "differences"));
     oxp_status status = run(&c, model, count, stage);
     memset(differences, 0, r->output_count * sizeof *differences);
     for (size_t s = 0; status == OXP_OK && s < count; s++)

@@ -19,15 +19,16 @@ typedef struct oxp_reference {
 } oxp_reference;
 
 /* Runs the float graph. */
-oxp_status oxp_reference_make(oxp_reference *out, oxp_ctx *ctx, const oxp_graph *graph, const oxp_source *source,
-                              const size_t *which, size_t count);
+oxp_status oxp_reference_make(oxp_reference *out, oxp_ctx *ctx, const oxp_graph *graph,
+                              const oxp_source *source, const size_t *which, size_t count);
 void oxp_reference_free(oxp_reference *r);
 /* Labels of a slot's rows, for the accuracy of categorical outputs. */
 oxp_status oxp_reference_label(oxp_reference *r, size_t slot, const int64_t *labels, size_t count);
 
-/* The first `count` reference samples through a model: differences[output], summed in sample order. Integer outputs count
- * as differing when any element does (nonfinite). */
-oxp_status oxp_evaluate(oxp_difference *differences, const oxp_reference *r, oxp_model *model, size_t count, const char *stage);
+/* The first `count` reference samples through a model: differences[output], summed in sample order.
+ * Integer outputs count as differing when any element does (nonfinite). */
+oxp_status oxp_evaluate(oxp_difference *differences, const oxp_reference *r, oxp_model *model,
+                        size_t count, const char *stage);
 
 /* The least SQNR over float outputs, in dB; 200 when there is none. */
 double oxp_least_sqnr(const oxp_reference *r, const oxp_difference *differences);

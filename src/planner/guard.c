@@ -8,13 +8,14 @@
 #define COST_SAMPLES 4 /* samples on which one site alone is measured */
 #define MARGIN_DB 1.0  /* aimed above the bound: other samples differ by about that */
 
-static oxp_status measure(const oxp_guard *g, const oxp_choice *choices, size_t samples, const char *stage, double *sqnr,
-                          double *share)
+static oxp_status measure(const oxp_guard *g, const oxp_choice *choices, size_t samples,
+                          const char *stage, double *sqnr, double *share)
 {
     oxp_model *model = NULL;
     oxp_difference *d;
     OXP_TRY(oxp_alloc(&d, g->ctx, g->reference->output_count + 1, sizeof *d, "differences"));
-    oxp_status status = oxp_edit_apply(&model, g->prepared, choices, g->codes, g->narrow_codes, g->ranges);
+    oxp_status status =
+        oxp_edit_apply(&model, g->prepared, choices, g->codes, g->narrow_codes, g->ranges);
     if (status == OXP_OK)
         status = oxp_evaluate(d, g->reference, model, samples, stage);
     if (status == OXP_OK) {
@@ -80,7 +81,8 @@ static oxp_status rank_sites(const oxp_guard *g, const oxp_choice *choices, doub
 /* The next form towards float that the site can take. */
 static void take_back_one(const oxp_site *s, oxp_choice *c)
 {
-    static const char *const reasons[] = {"integers cost too much accuracy", "8 bits cost too much accuracy",
+    static const char *const reasons[] = {"integers cost too much accuracy",
+                                          "8 bits cost too much accuracy",
                                           "half precision costs too much accuracy"};
     const char *why_not = NULL;
     oxp_level level = oxp_choice_level(c);
@@ -99,8 +101,10 @@ static oxp_status take_back(const oxp_guard *g, oxp_choice *choices, const ranke
     return oxp_settle_choices(g->graph, g->sites, g->site_count, choices);
 }
 
-/* The fewest of the ranked sites whose return meets the bound, by bisection; all of them when even that does not. */
-static oxp_status shrink(const oxp_guard *g, oxp_choice *choices, const ranked *list, size_t count, double *sqnr)
+/* The fewest of the ranked sites whose return meets the bound, by bisection; all of them when even
+ * that does not. */
+static oxp_status shrink(const oxp_guard *g, oxp_choice *choices, const ranked *list, size_t count,
+                         double *sqnr)
 {
     oxp_choice *trial;
     OXP_TRY(oxp_alloc(&trial, g->ctx, g->site_count + 1, sizeof *trial, "choices"));
@@ -123,7 +127,8 @@ static oxp_status shrink(const oxp_guard *g, oxp_choice *choices, const ranked *
     if (status == OXP_OK)
         status = take_back(g, choices, list, high);
     if (status == OXP_OK) {
-        status = isnan(high_sqnr) ? measure(g, choices, SIZE_MAX, "guard", &high_sqnr, &share) : OXP_OK;
+        status =
+            isnan(high_sqnr) ? measure(g, choices, SIZE_MAX, "guard", &high_sqnr, &share) : OXP_OK;
         *sqnr = high_sqnr;
     }
     oxp_free(trial);

@@ -23,8 +23,8 @@ typedef struct oxp_guard {
     const oxp_site_work *work; /* by site: what integers save there */
 } oxp_guard;
 
-/* Changes `choices` until the bound holds or nothing is left to take back. cost[i]: noise share of site i alone, NAN where it
- * was not measured. *sqnr_db: what the final choice reaches. */
+/* Changes `choices` until the bound holds or nothing is left to take back. cost[i]: noise share of
+ * site i alone, NAN where it was not measured. *sqnr_db: what the final choice reaches. */
 oxp_status oxp_guard_run(const oxp_guard *g, oxp_choice *choices, double *cost, double *sqnr_db);
 
 #endif

@@ -16,7 +16,8 @@
 static const char *const too_narrow = "integers would be slower: narrow convolution";
 static const char *const depthwise = "integers would be slower: depthwise or grouped convolution";
 static const char *const small_product = "integers would gain nothing: small matrix product";
-static const char *const little_work = "integers would be slower: too little work for what quantising costs";
+static const char *const little_work =
+    "integers would be slower: too little work for what quantising costs";
 
 static bool conv_pays(const oxp_site *s, const oxp_graph_node *n, const char **why_not)
 {
@@ -53,7 +54,8 @@ static bool pays(const oxp_site *s, const oxp_site_work *work, const char **why_
 }
 
 /* The integer form of a site under a precision, or NULL with the reason. */
-static const oxp_technique *integer_form(const oxp_site *s, const oxp_placement_options *o, const char **why_not)
+static const oxp_technique *integer_form(const oxp_site *s, const oxp_placement_options *o,
+                                         const char **why_not)
 {
     const oxp_technique *best = NULL;
     const char *why = NULL, *static_why = NULL;
@@ -84,8 +86,9 @@ static void place_one(oxp_choice *c, const oxp_site *s, const oxp_placement_opti
     }
 }
 
-void oxp_place(oxp_choice *choices, const oxp_site *sites, size_t count, const bool *selected, const bool *is_forced,
-               const oxp_technique *const *forced, const oxp_placement_options *options)
+void oxp_place(oxp_choice *choices, const oxp_site *sites, size_t count, const bool *selected,
+               const bool *is_forced, const oxp_technique *const *forced,
+               const oxp_placement_options *options)
 {
     for (size_t i = 0; i < count; i++) {
         oxp_choice *c = &choices[i];
@@ -124,7 +127,8 @@ static void push(pair *p, int code, int most)
     p->open = false;
 }
 
-/* The kernels walk a convolution's reduction position by position, channels innermost; a product's along K. */
+/* The kernels walk a convolution's reduction position by position, channels innermost; a product's
+ * along K. */
 bool oxp_pair_sums_saturate(const oxp_site *site, const int8_t *codes, int activation_max)
 {
     oxp_weight_layout l = site->layout;
@@ -139,7 +143,8 @@ bool oxp_pair_sums_saturate(const oxp_site *site, const int8_t *codes, int activ
                     push(&p, codes[c * l.inner + i * positions + k], activation_max);
             for (size_t o = 0; !conv && o < l.outer; o++)
                 for (size_t i = 0; i < l.inner; i++)
-                    push(&p, codes[((b * l.outer + o) * l.channels + c) * l.inner + i], activation_max);
+                    push(&p, codes[((b * l.outer + o) * l.channels + c) * l.inner + i],
+                         activation_max);
             if (p.saturates)
                 return true;
         }

@@ -10,7 +10,12 @@
 
 #include "planner/select.h"
 
-typedef enum oxp_precision { OXP_PRECISION_NONE, OXP_PRECISION_W8, OXP_PRECISION_DYNAMIC, OXP_PRECISION_W8A8 } oxp_precision;
+typedef enum oxp_precision {
+    OXP_PRECISION_NONE,
+    OXP_PRECISION_W8,
+    OXP_PRECISION_DYNAMIC,
+    OXP_PRECISION_W8A8
+} oxp_precision;
 
 /* What one sample showed of a site's consumers; all zero when none ran. */
 typedef struct oxp_site_work {
@@ -26,8 +31,9 @@ typedef struct oxp_placement_options {
 } oxp_placement_options;
 
 /* Fills choices[count] (limit 127). Reasons live as long as the program. */
-void oxp_place(oxp_choice *choices, const oxp_site *sites, size_t count, const bool *selected, const bool *is_forced,
-               const oxp_technique *const *forced, const oxp_placement_options *options);
+void oxp_place(oxp_choice *choices, const oxp_site *sites, size_t count, const bool *selected,
+               const bool *is_forced, const oxp_technique *const *forced,
+               const oxp_placement_options *options);
 
 /* Takes back integer sites that stand where ONNX Runtime would quantise a float layer on its own: a
  * Conv, ConvTranspose or Gemm that reads DequantizeLinear and whose result goes to QuantizeLinear
@@ -36,8 +42,9 @@ void oxp_place(oxp_choice *choices, const oxp_site *sites, size_t count, const b
 oxp_status oxp_settle_choices(const oxp_graph *graph, const oxp_site *sites, size_t count,
                               oxp_choice *choices);
 
-/* Whether 16-bit sums of pairs u8 * s8 can saturate on a CPU without VNNI: some output channel has two neighbouring codes
- * along the reduction with 255 * (sum of their positive parts) > 32767, or of their negative parts > 32768. */
+/* Whether 16-bit sums of pairs u8 * s8 can saturate on a CPU without VNNI: some output channel has
+ * two neighbouring codes along the reduction with 255 * (sum of their positive parts) > 32767, or
+ * of their negative parts > 32768. */
 bool oxp_pair_sums_saturate(const oxp_site *site, const int8_t *codes, int activation_max);
 
 #endif

@@ -13,9 +13,9 @@ typedef struct oxp_selection {
 /* `*` matches any run of characters, also with '/'; `?` one. */
 bool oxp_glob(const char *pattern, const char *text);
 
-/* Sets selected[i], and forced[i] to a technique (or to NULL with is_forced[i] for "float"). A pattern that matches no node,
- * an unknown type or technique: E-SELECT (2), naming it. */
-oxp_status oxp_select(const oxp_selection *selection, const oxp_graph *graph, const oxp_site *sites, size_t count,
-                      bool *selected, bool *is_forced, const oxp_technique **forced);
+/* Sets selected[i], and forced[i] to a technique (or to NULL with is_forced[i] for "float"). A
+ * pattern that matches no node, an unknown type or technique: E-SELECT (2), naming it. */
+oxp_status oxp_select(const oxp_selection *selection, const oxp_graph *graph, const oxp_site *sites,
+                      size_t count, bool *selected, bool *is_forced, const oxp_technique **forced);
 
 #endif

@@ -15,7 +15,8 @@ static int word(const char *value, const char *const *words)
 static oxp_status unknown(oxp_ctx *ctx, const char *what, const char *value, const char *expected)
 {
     char quoted[OXP_QUOTED_MAX];
-    return oxp_fail(ctx, OXP_EUSAGE, "E-USAGE", "%s %s: expected %s", what, oxp_quote(quoted, value), expected);
+    return oxp_fail(ctx, OXP_EUSAGE, "E-USAGE", "%s %s: expected %s", what,
+                    oxp_quote(quoted, value), expected);
 }
 
 static oxp_status resolve_precision(oxp_compression *c)
@@ -23,15 +24,31 @@ static oxp_status resolve_precision(oxp_compression *c)
     static const char *const words[] = {"none", "w8", "dynamic", "w8a8", NULL};
     const char *p = c->options->precision;
     if (!p)
-        return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE", "a precision is needed: none, w8, dynamic or w8a8");
+        return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE",
+                        "a precision is needed: none, w8, dynamic or w8a8");
     int i = word(p, words);
     if (i < 0)
         return unknown(c->ctx, "precision", p, "none, w8, dynamic or w8a8");
     c->placement.precision = (oxp_precision)i;
-    if (c->placement.precision == OXP_PRECISION_W8A8 && !c->options->data && !c->options->input.random_samples)
+    if (c->placement.precision == OXP_PRECISION_W8A8 && !c->options->data &&
+        !c->options->input.random_samples)
         return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE",
                         "precision w8a8 needs samples (--data D); w8, dynamic and none need none");
     return OXP_OK;
+}
+
+/* Digits, then perhaps a point and digits: strtod() would read the locale's point. */
+static bool parse_decimal(const char *text, double *out)
+{
+    double value = 0, unit = 1;
+    bool digits = false;
+    for (; *text >= '0' && *text <= '9'; text++, digits = true)
+        value = 10 * value + (*text - '0');
+    if (*text == '.')
+        for (text++; *text >= '0' && *text <= '9'; text++, digits = true)
+            value += (*text - '0') * (unit /= 10);
+    *out = value;
+    return digits && *text == '\0';
 }
 
 static oxp_status resolve_method(oxp_compression *c)
@@ -45,14 +62,14 @@ static oxp_status resolve_method(oxp_compression *c)
     static const char *const words[] = {"minmax", "percentile", "entropy", "mse", NULL};
     int i = word(m, words);
     if (i < 0 && strncmp(m, "percentile:", 11) == 0) {
-        char *end = NULL;
-        c->calibration.percentile = strtod(m + 11, &end);
-        if (!m[11] || *end || !(c->calibration.percentile > 50 && c->calibration.percentile <= 100))
+        if (!parse_decimal(m + 11, &c->calibration.percentile) || c->calibration.percentile <= 50 ||
+            c->calibration.percentile > 100)
             return unknown(c->ctx, "calibration method", m, "a percentile above 50 and up to 100");
         i = OXP_METHOD_PERCENTILE;
     }
     if (i < 0)
-        return unknown(c->ctx, "calibration method", m, "auto, minmax, percentile[:P], entropy or mse");
+        return unknown(c->ctx, "calibration method", m,
+                       "auto, minmax, percentile[:P], entropy or mse");
     c->calibration.method = (oxp_method)i;
     return OXP_OK;
 }
@@ -86,7 +103,8 @@ static oxp_status resolve_ort(oxp_compression *c)
     if (major < 0 || minor < 0 || (*end && *end != '.'))
         return unknown(c->ctx, "ONNX Runtime version", v, "MAJOR.MINOR such as 1.17");
     if (c->placement.precision != OXP_PRECISION_NONE && (major < 1 || (major == 1 && minor < 17)))
-        return oxp_fail(c->ctx, OXP_EUSAGE, "E-ORT-VERSION", "ONNX Runtime %ld.%ld: the forms of %s are known to load from 1.17 on",
+        return oxp_fail(c->ctx, OXP_EUSAGE, "E-ORT-VERSION",
+                        "ONNX Runtime %ld.%ld: the forms of %s are known to load from 1.17 on",
                         major, minor, c->options->precision);
     return OXP_OK;
 }
@@ -102,8 +120,13 @@ oxp_status oxp_settings_resolve(oxp_compression *c)
 void oxp_settings_log(const oxp_compression *c)
 {
     const oxp_compress_options *o = c->options;
-    oxp_log(c->ctx, OXP_LOG_INFO, "compress %s: precision %s, data %s, calibration %s, format %s, cpu %s, least SQNR %g dB",
-            c->model_path, o->precision, o->data ? o->data : o->input.random_samples ? "random samples" : "none",
-            o->calibration_method ? o->calibration_method : "auto", o->quant_format ? o->quant_format : "auto",
-            o->cpu ? o->cpu : "vnni", o->min_sqnr_db);
+    oxp_log(
+        c->ctx, OXP_LOG_INFO,
+        "compress %s: precision %s, data %s, calibration %s, format %s, cpu %s, least SQNR %g dB",
+        c->model_path, o->precision,
+        o->data                   ? o->data
+        : o->input.random_samples ? "random samples"
+                                  : "none",
+        o->calibration_method ? o->calibration_method : "auto",
+        o->quant_format ? o->quant_format : "auto", o->cpu ? o->cpu : "vnni", o->min_sqnr_db);
 }

@@ -1,4 +1,5 @@
-/* settings.h - from the words of the options to what the job does; every word is checked before any work. */
+/* settings.h - from the words of the options to what the job does; every word is checked before any
+ * work. */
 #ifndef OXP_PLANNER_SETTINGS_H
 #define OXP_PLANNER_SETTINGS_H
 

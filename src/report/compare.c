@@ -14,7 +14,7 @@ typedef struct compare_job {
     oxp_samples samples;
     oxp_output_kind *kinds;
     size_t outputs;
-    size_t *in_b;          /* output i of A is output in_b[i] of B */
+    size_t *in_b;           /* output i of A is output in_b[i] of B */
     oxp_session **sessions; /* of B, by worker, made on first use */
     oxp_ctx *contexts;
     oxp_difference *slots; /* [slot * outputs + output] */
@@ -27,14 +27,16 @@ static oxp_status match_outputs(compare_job *job, oxp_ctx *ctx)
     const oxp_graph *a = job->a.graph, *b = job->b.graph;
     char quoted[OXP_QUOTED_MAX];
     if (a->input_count != b->input_count)
-        return oxp_fail(ctx, OXP_EUSAGE, "E-COMPARE", "the models take %zu and %zu inputs", a->input_count, b->input_count);
+        return oxp_fail(ctx, OXP_EUSAGE, "E-COMPARE", "the models take %zu and %zu inputs",
+                        a->input_count, b->input_count);
     for (size_t i = 0; i < a->input_count; i++)
         if (strcmp(a->values[a->inputs[i]].name, b->values[b->inputs[i]].name) != 0)
-            return oxp_fail(ctx, OXP_EUSAGE, "E-COMPARE", "input %zu of the second model is not %s", i,
-                            oxp_quote(quoted, a->values[a->inputs[i]].name));
+            return oxp_fail(ctx, OXP_EUSAGE, "E-COMPARE", "input %zu of the second model is not %s",
+                            i, oxp_quote(quoted, a->values[a->inputs[i]].name));
     for (size_t i = 0; i < a->output_count; i++) {
         size_t k = 0;
-        while (k < b->output_count && strcmp(a->values[a->outputs[i]].name, b->values[b->outputs[k]].name) != 0)
+        while (k < b->output_count &&
+               strcmp(a->values[a->outputs[i]].name, b->values[b->outputs[k]].name) != 0)
             k++;
         if (k == b->output_count)
             return oxp_fail(ctx, OXP_EUSAGE, "E-COMPARE", "the second model has no output %s",
@@ -47,7 +49,8 @@ static oxp_status match_outputs(compare_job *job, oxp_ctx *ctx)
 
 /* ---- one sample through B, against A's outputs ---- */
 
-static oxp_status run_b(compare_job *job, oxp_ctx *ctx, int worker, const oxp_tensor *inputs, oxp_tensor *outputs)
+static oxp_status run_b(compare_job *job, oxp_ctx *ctx, int worker, const oxp_tensor *inputs,
+                        oxp_tensor *outputs)
 {
     oxp_session **session = &job->sessions[worker];
     if (!*session) {
@@ -66,10 +69,12 @@ static oxp_status run_b(compare_job *job, oxp_ctx *ctx, int worker, const oxp_te
     return status == OXP_OK ? OXP_OK : oxp_ctx_join(ctx, &job->contexts[worker]);
 }
 
-static void compare_output(compare_job *job, size_t slot, size_t i, const oxp_tensor *a, const oxp_tensor *b)
+static void compare_output(compare_job *job, size_t slot, size_t i, const oxp_tensor *a,
+                           const oxp_tensor *b)
 {
     oxp_difference *d = &job->slots[slot * job->outputs + i];
-    const int64_t *labels = job->samples.dataset ? oxp_dataset_labels(job->samples.dataset, slot) : NULL;
+    const int64_t *labels =
+        job->samples.dataset ? oxp_dataset_labels(job->samples.dataset, slot) : NULL;
     size_t rows = labels ? oxp_dataset_rows(job->samples.dataset, slot) : 0;
     bool same = a->dtype == b->dtype && a->count == b->count;
     if (same && oxp_dtype_is_float(a->dtype)) {
@@ -80,7 +85,8 @@ static void compare_output(compare_job *job, size_t slot, size_t i, const oxp_te
     d->nonfinite = !same || (a->data && memcmp(a->data, b->data, oxp_tensor_bytes(a)) != 0);
 }
 
-static oxp_status on_sample(void *user, oxp_ctx *ctx, int worker, size_t slot, const oxp_tensor *inputs, const oxp_tensor *outputs)
+static oxp_status on_sample(void *user, oxp_ctx *ctx, int worker, size_t slot,
+                            const oxp_tensor *inputs, const oxp_tensor *outputs)
 {
     compare_job *job = user;
     oxp_tensor *others;
@@ -98,18 +104,20 @@ static oxp_status on_sample(void *user, oxp_ctx *ctx, int worker, size_t slot, c
 
 static bool is_categorical(oxp_output_kind kind)
 {
-    return kind == OXP_KIND_LOGITS || kind == OXP_KIND_PROBABILITIES || kind == OXP_KIND_LOG_PROBABILITIES;
+    return kind == OXP_KIND_LOGITS || kind == OXP_KIND_PROBABILITIES ||
+           kind == OXP_KIND_LOG_PROBABILITIES;
 }
 
-static oxp_status report_output(oxp_report *r, json_t *array, const char *name, oxp_output_kind kind, const oxp_difference *d,
-                                bool real)
+static oxp_status report_output(oxp_report *r, json_t *array, const char *name,
+                                oxp_output_kind kind, const oxp_difference *d, bool real)
 {
     char quoted[OXP_QUOTED_MAX], extra[128] = "";
     json_t *o = oxp_json_append(array);
     oxp_json_string(o, "name", name);
     if (!real) {
         oxp_json_boolean(o, "identical", d->nonfinite == 0);
-        return oxp_report_line(r, "output %s: %s", oxp_quote(quoted, name), d->nonfinite ? "DIFFERS" : "identical");
+        return oxp_report_line(r, "output %s: %s", oxp_quote(quoted, name),
+                               d->nonfinite ? "DIFFERS" : "identical");
     }
     oxp_json_real(o, "sqnr_db", oxp_sqnr_db(d));
     oxp_json_real(o, "cosine", oxp_cosine(d));
@@ -118,10 +126,12 @@ static oxp_status report_output(oxp_report *r, json_t *array, const char *name, 
         double kl = d->kl / (double)d->rows, agreement = (double)d->agree / (double)d->rows;
         oxp_json_real(o, "kl", kl);
         oxp_json_real(o, "top1_agreement", agreement);
-        snprintf(extra, sizeof extra, ", KL %.4g nats, top-1 agreement %.2f %%", kl, 100 * agreement);
+        snprintf(extra, sizeof extra, ", KL %.4g nats, top-1 agreement %.2f %%", kl,
+                 100 * agreement);
     }
-    return oxp_report_line(r, "output %s: SQNR %.2f dB, cosine %.6f, largest difference %.4g%s", oxp_quote(quoted, name),
-                           oxp_sqnr_db(d), oxp_cosine(d), d->max_abs, extra);
+    return oxp_report_line(r, "output %s: SQNR %.2f dB, cosine %.6f, largest difference %.4g%s",
+                           oxp_quote(quoted, name), oxp_sqnr_db(d), oxp_cosine(d), d->max_abs,
+                           extra);
 }
 
 static oxp_status report_accuracy(oxp_report *r, const oxp_difference *d)
@@ -143,11 +153,15 @@ static oxp_status report_accuracy(oxp_report *r, const oxp_difference *d)
     oxp_json_real(o, "low", paired.low);
     oxp_json_real(o, "high", paired.high);
     oxp_json_real(o, "confidence", CONFIDENCE);
-    oxp_json_string(o, "method", "Clopper-Pearson; paired: exact binomial limits on discordant rows");
-    return oxp_report_line(r, "accuracy %.2f %% [%.2f, %.2f] -> %.2f %% [%.2f, %.2f], difference %+.2f points [%+.2f, %+.2f] "
-                              "at %.0f %% (Clopper-Pearson), on %zu labelled samples",
-                           100 * a, 100 * ia.low, 100 * ia.high, 100 * b, 100 * ib.low, 100 * ib.high, 100 * (b - a),
-                           100 * paired.low, 100 * paired.high, 100 * CONFIDENCE, d->labelled);
+    oxp_json_string(o, "method",
+                    "Clopper-Pearson; paired: exact binomial limits on discordant rows");
+    return oxp_report_line(r,
+                           "accuracy %.2f %% [%.2f, %.2f] -> %.2f %% [%.2f, %.2f], difference "
+                           "%+.2f points [%+.2f, %+.2f] "
+                           "at %.0f %% (Clopper-Pearson), on %zu labelled samples",
+                           100 * a, 100 * ia.low, 100 * ia.high, 100 * b, 100 * ib.low,
+                           100 * ib.high, 100 * (b - a), 100 * paired.low, 100 * paired.high,
+                           100 * CONFIDENCE, d->labelled);
 }
 
 static oxp_status report(oxp_report *r, compare_job *job, const char *a, const char *b)
@@ -183,8 +197,8 @@ static oxp_status report(oxp_report *r, compare_job *job, const char *a, const c
     return oxp_report_line(r, "first drop at tensor %s: %.2f dB", oxp_quote(quoted, name), db);
 }
 
-static oxp_status job_compare(oxp_report *r, compare_job *job, const char *a, const char *b, const char *data,
-                              const oxp_compare_options *o)
+static oxp_status job_compare(oxp_report *r, compare_job *job, const char *a, const char *b,
+                              const char *data, const oxp_compare_options *o)
 {
     oxp_ctx *ctx = r->ctx;
     OXP_TRY(oxp_loaded_open(&job->a, ctx, a, &o->input));
@@ -203,14 +217,16 @@ static oxp_status job_compare(oxp_report *r, compare_job *job, const char *a, co
     OXP_TRY(oxp_report_protect(r, ids, count));
     ids = oxp_model_files(job->b.model, &count);
     OXP_TRY(oxp_report_protect(r, ids, count));
-    OXP_TRY(oxp_alloc(&job->slots, ctx, job->samples.source.count * job->outputs + 1, sizeof *job->slots, "differences"));
+    OXP_TRY(oxp_alloc(&job->slots, ctx, job->samples.source.count * job->outputs + 1,
+                      sizeof *job->slots, "differences"));
     oxp_run_hooks hooks = {.user = job, .sample = on_sample};
-    OXP_TRY(oxp_run_samples(ctx, job->a.graph, &job->samples.source, NULL, job->samples.source.count, &hooks, "compare"));
+    OXP_TRY(oxp_run_samples(ctx, job->a.graph, &job->samples.source, NULL,
+                            job->samples.source.count, &hooks, "compare"));
     return report(r, job, a, b);
 }
 
-oxp_status oxp_compare_files(oxp_report **out, oxp_ctx *ctx, const char *a, const char *b, const char *data,
-                             const oxp_compare_options *options)
+oxp_status oxp_compare_files(oxp_report **out, oxp_ctx *ctx, const char *a, const char *b,
+                             const char *data, const oxp_compare_options *options)
 {
     compare_job job = {0};
     oxp_report *r;

@@ -25,7 +25,8 @@ static double site_sqnr(const oxp_codes *codes)
 
 static const oxp_codes *codes_of(const oxp_compression *c, size_t i)
 {
-    return c->choices[i].limit < 127 && c->narrow_codes[i].codes ? &c->narrow_codes[i] : &c->codes[i];
+    return c->choices[i].limit < 127 && c->narrow_codes[i].codes ? &c->narrow_codes[i]
+                                                                 : &c->codes[i];
 }
 
 /* ---- JSON ---- */
@@ -59,7 +60,8 @@ static void add_weight(json_t *array, const oxp_compression *c, size_t i)
     oxp_json_string(w, "technique", choice->technique ? choice->technique->name : "float");
     size_t before = 4 * s->value->constant.count, after = bytes_after(c, i);
     json_t *parameters = oxp_json_object(w, "parameters");
-    bool coded = oxp_choice_level(choice) <= OXP_LEVEL_BYTE; /* in 8-bit codes, whose error is known */
+    /* in 8-bit codes, whose error is known */
+    bool coded = oxp_choice_level(choice) <= OXP_LEVEL_BYTE;
     if (coded) {
         oxp_json_integer(parameters, "bits", choice->limit < 127 ? 7 : 8);
         oxp_json_integer(parameters, "axis", s->channel_axis);
@@ -99,7 +101,8 @@ static void add_activations(json_t *root, const oxp_compression *c)
 
 static bool is_categorical(oxp_output_kind kind)
 {
-    return kind == OXP_KIND_LOGITS || kind == OXP_KIND_PROBABILITIES || kind == OXP_KIND_LOG_PROBABILITIES;
+    return kind == OXP_KIND_LOGITS || kind == OXP_KIND_PROBABILITIES ||
+           kind == OXP_KIND_LOG_PROBABILITIES;
 }
 
 static void add_outputs(json_t *root, const oxp_compression *c)
@@ -271,8 +274,8 @@ static oxp_status text_techniques(oxp_report *r, const oxp_compression *c)
         char before[32], after[32];
         if (t.count[k])
             OXP_TRY(oxp_report_line(r, "  %-8s %4zu weights  %10s -> %s",
-                                    k < oxp_technique_count() ? oxp_technique_at(k)->name : "float", t.count[k],
-                                    oxp_bytes_text(before, (double)t.bytes_before[k]),
+                                    k < oxp_technique_count() ? oxp_technique_at(k)->name : "float",
+                                    t.count[k], oxp_bytes_text(before, (double)t.bytes_before[k]),
                                     oxp_bytes_text(after, (double)t.bytes_after[k])));
     }
     return OXP_OK;
@@ -282,8 +285,10 @@ static oxp_status text_taken_back(oxp_report *r, const oxp_compression *c)
 {
     char quoted[OXP_QUOTED_MAX];
     for (size_t i = 0; i < c->site_count; i++)
-        if (isfinite(c->cost[i]) && c->choices[i].reason && strstr(c->choices[i].reason, "too much"))
-            OXP_TRY(oxp_report_line(r, "  %s: %s (alone %.1f dB)", oxp_quote(quoted, c->sites[i].value->name),
+        if (isfinite(c->cost[i]) && c->choices[i].reason &&
+            strstr(c->choices[i].reason, "too much"))
+            OXP_TRY(oxp_report_line(r, "  %s: %s (alone %.1f dB)",
+                                    oxp_quote(quoted, c->sites[i].value->name),
                                     c->choices[i].reason, -10 * log10(c->cost[i])));
     return OXP_OK;
 }
@@ -293,12 +298,13 @@ static void log_weights(const oxp_compression *c)
     char quoted[OXP_QUOTED_MAX], shape[OXP_SHAPE_TEXT_MAX], before[32], after[32];
     for (size_t i = 0; i < c->site_count; i++) {
         const oxp_site *s = &c->sites[i];
-        oxp_log(c->ctx, OXP_LOG_VERBOSE, "[%3zu/%zu] %s %s %s: %s, %s -> %s%s%s", i + 1, c->site_count,
-                oxp_quote(quoted, s->value->name), s->consumers[0].node->type,
+        oxp_log(c->ctx, OXP_LOG_VERBOSE, "[%3zu/%zu] %s %s %s: %s, %s -> %s%s%s", i + 1,
+                c->site_count, oxp_quote(quoted, s->value->name), s->consumers[0].node->type,
                 oxp_shape_text(shape, s->value->constant.rank, s->value->constant.dims),
                 c->choices[i].technique ? c->choices[i].technique->name : "float",
-                oxp_bytes_text(before, 4.0 * (double)s->value->constant.count), oxp_bytes_text(after, (double)bytes_after(c, i)),
-                c->choices[i].reason ? "; " : "", c->choices[i].reason ? c->choices[i].reason : "");
+                oxp_bytes_text(before, 4.0 * (double)s->value->constant.count),
+                oxp_bytes_text(after, (double)bytes_after(c, i)), c->choices[i].reason ? "; " : "",
+                c->choices[i].reason ? c->choices[i].reason : "");
     }
 }
 
@@ -309,7 +315,8 @@ static oxp_status fill_text(oxp_report *r, const oxp_compression *c)
     if (c->was_prepared)
         for (size_t i = 0; i < OXP_PREPARE_STEPS; i++)
             if (c->prepare.steps[i].changed)
-                OXP_TRY(oxp_report_line(r, "  prepared: %s, %zu places", c->prepare.steps[i].summary, c->prepare.steps[i].changed));
+                OXP_TRY(oxp_report_line(r, "  prepared: %s, %zu places",
+                                        c->prepare.steps[i].summary, c->prepare.steps[i].changed));
     OXP_TRY(text_techniques(r, c));
     OXP_TRY(text_taken_back(r, c));
     log_weights(c);
@@ -322,10 +329,13 @@ static oxp_status fill_text(oxp_report *r, const oxp_compression *c)
     oxp_bytes_text(after, (double)c->output_bytes);
     double ratio = (double)source / (double)c->output_bytes;
     if (!c->differences)
-        return oxp_report_line(r, "%s -> %s (%.2f x smaller), outputs not measured: no samples", before, after, ratio);
-    return oxp_report_line(r, "%s -> %s (%.2f x smaller), output SQNR %.2f dB, top-1 agreement %.2f %%, on %zu %s samples", before,
-                           after, ratio, c->sqnr_db, 100 * least_agreement(c), c->held_count,
-                           c->in_sample ? "calibration" : "held-out");
+        return oxp_report_line(r, "%s -> %s (%.2f x smaller), outputs not measured: no samples",
+                               before, after, ratio);
+    return oxp_report_line(r,
+                           "%s -> %s (%.2f x smaller), output SQNR %.2f dB, top-1 agreement %.2f "
+                           "%%, on %zu %s samples",
+                           before, after, ratio, c->sqnr_db, 100 * least_agreement(c),
+                           c->held_count, c->in_sample ? "calibration" : "held-out");
 }
 
 static void warn_if_poor(const oxp_compression *c)
@@ -334,11 +344,13 @@ static void warn_if_poor(const oxp_compression *c)
     if (!oxp_compression_is_poor(c))
         return;
     if (c->dropped)
-        snprintf(where, sizeof where, ", first at tensor %s with %.1f dB", oxp_quote(quoted, c->dropped), c->dropped_db);
-    bool integers = c->placement.precision == OXP_PRECISION_W8A8 || c->placement.precision == OXP_PRECISION_DYNAMIC;
+        snprintf(where, sizeof where, ", first at tensor %s with %.1f dB",
+                 oxp_quote(quoted, c->dropped), c->dropped_db);
+    bool integers = c->placement.precision == OXP_PRECISION_W8A8 ||
+                    c->placement.precision == OXP_PRECISION_DYNAMIC;
     bool guarded = c->options->min_sqnr_db > 0;
-    oxp_log(c->ctx, OXP_LOG_WARNING, "the result is poor (%.2f dB, %.1f %% agreement)%s; %s", c->sqnr_db,
-            100 * least_agreement(c), where,
+    oxp_log(c->ctx, OXP_LOG_WARNING, "the result is poor (%.2f dB, %.1f %% agreement)%s; %s",
+            c->sqnr_db, 100 * least_agreement(c), where,
             !integers ? "leave the layer that falls float: --exclude-nodes"
             : guarded ? "ask for more: --min-sqnr 30, or more samples"
                       : "switch the guard on: --min-sqnr 20, or take --precision w8");

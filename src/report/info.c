@@ -16,25 +16,39 @@ static const char *kind_of(const oxp_value_info *v)
     return v->is_tensor ? oxp_dtype_name(v->dtype) : "no tensor";
 }
 
-static oxp_status add_values(oxp_report *r, const char *key, const char *label, const oxp_value_info *infos, size_t count)
+#define DECLARED_MAX (OXP_MAX_RANK * 24 + 8)
+
+/* "[N,3,224,224]"; a name longer than 20 bytes is cut. */
+static void declared_text(char out[DECLARED_MAX], const oxp_value_info *v)
+{
+    size_t used = 0;
+    out[used++] = '[';
+    for (int k = 0; k < v->rank; k++) {
+        const char *comma = k ? "," : "";
+        int length = v->dims[k] >= 0 ? snprintf(out + used, DECLARED_MAX - used, "%s%lld", comma,
+                                                (long long)v->dims[k])
+                                     : snprintf(out + used, DECLARED_MAX - used, "%s%.20s", comma,
+                                                v->params[k] ? v->params[k] : "?");
+        used += length > 0 ? (size_t)length : 0;
+    }
+    out[used++] = ']';
+    out[used] = '\0';
+}
+
+static oxp_status add_values(oxp_report *r, const char *key, const char *label,
+                             const oxp_value_info *infos, size_t count)
 {
     json_t *array = oxp_json_array(r->json, key);
     for (size_t i = 0; i < count; i++) {
         const oxp_value_info *v = &infos[i];
         json_t *o = oxp_json_append(array);
-        char quoted[OXP_QUOTED_MAX], text[OXP_SHAPE_TEXT_MAX] = "[", part[80];
+        char quoted[OXP_QUOTED_MAX], text[DECLARED_MAX];
         oxp_json_string(o, "name", v->name);
         oxp_json_string(o, "dtype", kind_of(v));
         oxp_json_shape(o, "shape", v->rank, v->dims, v->params);
-        for (int k = 0; k < v->rank; k++) {
-            if (v->dims[k] >= 0)
-                snprintf(part, sizeof part, "%s%lld", k ? "," : "", (long long)v->dims[k]);
-            else
-                snprintf(part, sizeof part, "%s%.20s", k ? "," : "", v->params[k] ? v->params[k] : "?");
-            strncat(text, part, sizeof text - strlen(text) - 2);
-        }
-        strncat(text, "]", sizeof text - strlen(text) - 1);
-        char clean[OXP_QUOTED_MAX]; /* names of dimensions may hold anything; the quotes are not wanted */
+        declared_text(text, v);
+        /* names of dimensions may hold anything; the quotes are not wanted */
+        char clean[OXP_QUOTED_MAX];
         int length = (int)strlen(oxp_quote(clean, text)) - 2;
         OXP_TRY(oxp_report_line(r, "%s %s %s %.*s", label, oxp_quote(quoted, v->name), kind_of(v),
                                 v->rank < 0 ? 3 : length, v->rank < 0 ? "[?]" : clean + 1));
@@ -70,7 +84,8 @@ static double node_parameters(const oxp_graph_node *n)
 }
 
 /* ": [1,24,28,28], 5.2 k MACs", or nothing when the node was not run. */
-static void observed_text(char out[OXP_SHAPE_TEXT_MAX + 40], json_t *o, const oxp_observed_node *seen, totals *t)
+static void observed_text(char out[OXP_SHAPE_TEXT_MAX + 40], json_t *o,
+                          const oxp_observed_node *seen, totals *t)
 {
     char shape[OXP_SHAPE_TEXT_MAX];
     out[0] = '\0';
@@ -78,7 +93,8 @@ static void observed_text(char out[OXP_SHAPE_TEXT_MAX + 40], json_t *o, const ox
         return;
     oxp_json_shape(o, "shape", seen->rank, seen->dims, NULL);
     oxp_json_real(o, "bytes", seen->bytes);
-    int length = snprintf(out, OXP_SHAPE_TEXT_MAX, ", %s", oxp_shape_text(shape, seen->rank, seen->dims));
+    int length =
+        snprintf(out, OXP_SHAPE_TEXT_MAX, ", %s", oxp_shape_text(shape, seen->rank, seen->dims));
     if (seen->macs < 0)
         return;
     oxp_json_real(o, "macs", seen->macs);
@@ -86,11 +102,12 @@ static void observed_text(char out[OXP_SHAPE_TEXT_MAX + 40], json_t *o, const ox
     snprintf(out + length, 40, ", %.4g MACs", seen->macs);
 }
 
-static oxp_status describe_node(oxp_report *r, json_t *array, const oxp_graph_node *n, const oxp_observed_node *seen,
-                                totals *t)
+static oxp_status describe_node(oxp_report *r, json_t *array, const oxp_graph_node *n,
+                                const oxp_observed_node *seen, totals *t)
 {
     bool known;
-    const oxp_operator *op = oxp_operator_find(n->domain, n->type, oxp_model_opset(n->graph->model, n->domain), &known);
+    const oxp_operator *op =
+        oxp_operator_find(n->domain, n->type, oxp_model_opset(n->graph->model, n->domain), &known);
     char label[OXP_NODE_TEXT_MAX], name[OXP_QUOTED_MAX], type[OXP_QUOTED_MAX];
     json_t *o = oxp_json_append(array);
     double parameters = node_parameters(n);
@@ -106,19 +123,20 @@ static oxp_status describe_node(oxp_report *r, json_t *array, const oxp_graph_no
     t->missing += op == NULL;
     char observed[OXP_SHAPE_TEXT_MAX + 40];
     observed_text(observed, o, seen, t);
-    return oxp_report_line(r, "%*snode %zu %s %s: %.0f parameters%s%s", 2 * n->graph->depth, "", n->index,
-                           oxp_quote(type, n->type), oxp_quote(name, n->name), parameters, observed,
-                           op ? "" : "  CANNOT BE RUN");
+    return oxp_report_line(r, "%*snode %zu %s %s: %.0f parameters%s%s", 2 * n->graph->depth, "",
+                           n->index, oxp_quote(type, n->type), oxp_quote(name, n->name), parameters,
+                           observed, op ? "" : "  CANNOT BE RUN");
 }
 
-static oxp_status describe_nodes(oxp_report *r, const oxp_graph *const *graphs, size_t count, const oxp_observed *seen,
-                                 totals *t)
+static oxp_status describe_nodes(oxp_report *r, const oxp_graph *const *graphs, size_t count,
+                                 const oxp_observed *seen, totals *t)
 {
     json_t *array = oxp_json_array(r->json, "nodes");
     for (size_t g = 0; g < count; g++)
         for (size_t n = 0; n < graphs[g]->node_count; n++)
             if (strcmp(graphs[g]->nodes[n].type, "Constant") != 0)
-                OXP_TRY(describe_node(r, array, &graphs[g]->nodes[n], seen->nodes ? &seen->nodes[g][n] : NULL, t));
+                OXP_TRY(describe_node(r, array, &graphs[g]->nodes[n],
+                                      seen->nodes ? &seen->nodes[g][n] : NULL, t));
     return OXP_OK;
 }
 
@@ -151,18 +169,21 @@ static oxp_status describe_weights(oxp_report *r, oxp_arena *arena, const oxp_gr
         oxp_json_boolean(o, "compressible", compressible);
         if (!compressible)
             oxp_json_string(o, "reason", why);
-        OXP_TRY(oxp_report_line(r, "weight %s %s of %s%s%s", oxp_quote(quoted, s->value->name),
-                                oxp_shape_text(shape, s->value->constant.rank, s->value->constant.dims),
-                                s->consumers[0].node->type, compressible ? "" : ": ", compressible ? "" : why));
+        OXP_TRY(oxp_report_line(
+            r, "weight %s %s of %s%s%s", oxp_quote(quoted, s->value->name),
+            oxp_shape_text(shape, s->value->constant.rank, s->value->constant.dims),
+            s->consumers[0].node->type, compressible ? "" : ": ", compressible ? "" : why));
     }
     return OXP_OK;
 }
 
-static oxp_status describe_totals(oxp_report *r, const oxp_graph *const *graphs, size_t count, const oxp_model *model, totals *t)
+static oxp_status describe_totals(oxp_report *r, const oxp_graph *const *graphs, size_t count,
+                                  const oxp_model *model, totals *t)
 {
     for (size_t g = 0; g < count; g++)
         for (size_t v = 0; v < graphs[g]->value_count; v++)
-            if (graphs[g]->values[v].kind == OXP_VALUE_CONSTANT && oxp_dtype_is_float(graphs[g]->values[v].constant.dtype))
+            if (graphs[g]->values[v].kind == OXP_VALUE_CONSTANT &&
+                oxp_dtype_is_float(graphs[g]->values[v].constant.dtype))
                 t->parameters += (double)graphs[g]->values[v].constant.count;
     t->bytes = (double)oxp_model_bytes(model);
     json_t *o = oxp_json_object(r->json, "totals");
@@ -174,11 +195,12 @@ static oxp_status describe_totals(oxp_report *r, const oxp_graph *const *graphs,
     char bytes[32];
     if (t->has_macs)
         OXP_TRY(oxp_report_line(r, "%.4g MACs a sample", t->macs));
-    return oxp_report_line(r, "%zu nodes (%zu cannot be run), %.0f parameters, %s", t->nodes, t->missing, t->parameters,
-                           oxp_bytes_text(bytes, t->bytes));
+    return oxp_report_line(r, "%zu nodes (%zu cannot be run), %.0f parameters, %s", t->nodes,
+                           t->missing, t->parameters, oxp_bytes_text(bytes, t->bytes));
 }
 
-static oxp_status job_info(oxp_report *r, oxp_loaded *l, const char *path, const oxp_input_options *input)
+static oxp_status job_info(oxp_report *r, oxp_loaded *l, const char *path,
+                           const oxp_input_options *input)
 {
     oxp_json_string(r->json, "model", path);
     json_t *opsets = oxp_json_object(r->json, "opsets");
@@ -188,7 +210,9 @@ static oxp_status job_info(oxp_report *r, oxp_loaded *l, const char *path, const
         char quoted[OXP_QUOTED_MAX];
         oxp_model_opset_at(l->model, i, &domain, &version);
         oxp_json_integer(opsets, domain[0] ? domain : "ai.onnx", version);
-        OXP_TRY(oxp_report_line(r, "opset %s %lld", oxp_quote(quoted, domain[0] ? domain : "ai.onnx"), (long long)version));
+        OXP_TRY(oxp_report_line(r, "opset %s %lld",
+                                oxp_quote(quoted, domain[0] ? domain : "ai.onnx"),
+                                (long long)version));
     }
     const oxp_graph *const *graphs;
     size_t count;
@@ -205,7 +229,8 @@ static oxp_status job_info(oxp_report *r, oxp_loaded *l, const char *path, const
     return describe_totals(r, graphs, count, l->model, &t);
 }
 
-oxp_status oxp_info_file(oxp_report **out, oxp_ctx *ctx, const char *model, const oxp_input_options *input)
+oxp_status oxp_info_file(oxp_report **out, oxp_ctx *ctx, const char *model,
+                         const oxp_input_options *input)
 {
     oxp_loaded l;
     oxp_report *r;

@@ -1,4 +1,5 @@
-/* jobs.h - the calls of the public interface that look at models: each runs its job and fills a report. */
+/* jobs.h - the calls of the public interface that look at models: each runs its job and fills a
+ * report. */
 #ifndef OXP_REPORT_JOBS_H
 #define OXP_REPORT_JOBS_H
 
@@ -13,7 +14,8 @@ typedef struct oxp_loaded {
     bool arena_ready;
 } oxp_loaded;
 
-oxp_status oxp_loaded_open(oxp_loaded *out, oxp_ctx *ctx, const char *path, const oxp_input_options *options);
+oxp_status oxp_loaded_open(oxp_loaded *out, oxp_ctx *ctx, const char *path,
+                           const oxp_input_options *options);
 void oxp_loaded_close(oxp_loaded *l);
 
 /* Names a file in the errors of what follows; returns what to restore. */

@@ -10,11 +10,13 @@ const char *oxp_subject(oxp_ctx *ctx, const char *subject)
     return before;
 }
 
-oxp_status oxp_loaded_open(oxp_loaded *out, oxp_ctx *ctx, const char *path, const oxp_input_options *o)
+oxp_status oxp_loaded_open(oxp_loaded *out, oxp_ctx *ctx, const char *path,
+                           const oxp_input_options *o)
 {
     oxp_load_options options = {.allow_symlinks = o->allow_symlinks,
                                 .allow_hardlinks = o->allow_hardlinks,
-                                .keep_nonfinite = o->nonfinite && strcmp(o->nonfinite, "keep") == 0};
+                                .keep_nonfinite =
+                                    o->nonfinite && strcmp(o->nonfinite, "keep") == 0};
     *out = (oxp_loaded){0};
     OXP_TRY(oxp_model_load(&out->model, ctx, path, &options));
     oxp_arena_init(&out->arena, ctx);

@@ -39,7 +39,8 @@ static oxp_status make_table(oxp_observed *out, oxp_loaded *l)
     return nodes ? OXP_OK : OXP_ELIMIT;
 }
 
-static oxp_status run_once(oxp_observed *seen, oxp_ctx *ctx, oxp_loaded *l, oxp_input_options *options)
+static oxp_status run_once(oxp_observed *seen, oxp_ctx *ctx, oxp_loaded *l,
+                           oxp_input_options *options)
 {
     oxp_samples samples;
     options->random_samples = 1;
@@ -59,6 +60,8 @@ oxp_status oxp_observe(oxp_observed *out, oxp_loaded *l, const oxp_input_options
     oxp_ctx_child(&ctx, parent);
     if (run_once(out, &ctx, l, &random) == OXP_OK)
         return OXP_OK;
+    if (ctx.status == OXP_EUSAGE && strcmp(ctx.code, "E-DIM") != 0)
+        return oxp_ctx_join(parent, &ctx);
     out->nodes = NULL;
     out->why_not = oxp_arena_strdup(&l->arena, ctx.message);
     return out->why_not ? OXP_OK : OXP_ELIMIT;

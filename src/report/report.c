@@ -44,7 +44,8 @@ oxp_status oxp_report_line(oxp_report *r, const char *format, ...)
     va_end(arguments);
     oxp_status status = OXP_EINTERNAL;
     if (length >= 0)
-        status = oxp_grow(&r->text, &r->text_capacity, r->ctx, r->text_length + (size_t)length + 2, 1);
+        status =
+            oxp_grow(&r->text, &r->text_capacity, r->ctx, r->text_length + (size_t)length + 2, 1);
     if (status == OXP_OK) {
         vsnprintf(r->text + r->text_length, (size_t)length + 1, format, again);
         r->text_length += (size_t)length;
@@ -73,7 +74,8 @@ const char *oxp_report_json(const oxp_report *report)
 {
     oxp_report *r = (oxp_report *)(uintptr_t)report; /* the rendering is a cache */
     if (!r->json_text)
-        r->json_text = json_dumps(r->json, JSON_INDENT(2) | JSON_REAL_PRECISION(9) | JSON_PRESERVE_ORDER);
+        r->json_text =
+            json_dumps(r->json, JSON_INDENT(2) | JSON_REAL_PRECISION(9) | JSON_PRESERVE_ORDER);
     return r->json_text ? r->json_text : "{}";
 }
 
@@ -104,7 +106,8 @@ double oxp_report_number(const oxp_report *r, const char *path, double otherwise
 oxp_status oxp_report_save_json(const oxp_report *r, oxp_ctx *ctx, const char *path)
 {
     const char *text = oxp_report_json(r);
-    oxp_output_options options = {.force = true, .inputs = r->inputs, .input_count = r->input_count};
+    oxp_output_options options = {
+        .force = true, .inputs = r->inputs, .input_count = r->input_count};
     oxp_output_file *file;
     OXP_TRY(oxp_output_open(&file, ctx, path, &options));
     oxp_status status = oxp_output_write(file, text, strlen(text));
@@ -174,7 +177,8 @@ void oxp_json_file(json_t *object, const char *key, const char *path, size_t byt
     oxp_json_string(part, "xxh3", hex);
 }
 
-void oxp_json_shape(json_t *object, const char *key, int rank, const int64_t *dims, const char *const *params)
+void oxp_json_shape(json_t *object, const char *key, int rank, const int64_t *dims,
+                    const char *const *params)
 {
     if (rank < 0)
         return;

@@ -12,14 +12,15 @@ struct oxp_report {
     oxp_ctx *ctx;
     char *text;
     size_t text_length, text_capacity;
-    json_t *json;    /* an object */
-    char *json_text; /* rendered on first use */
+    json_t *json;        /* an object */
+    char *json_text;     /* rendered on first use */
     oxp_file_id *inputs; /* files that no output may replace */
     size_t input_count, input_capacity;
 };
 
 oxp_status oxp_report_new(oxp_report **out, oxp_ctx *ctx);
-oxp_status oxp_report_line(oxp_report *report, const char *format, ...) __attribute__((format(printf, 2, 3)));
+oxp_status oxp_report_line(oxp_report *report, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 oxp_status oxp_report_protect(oxp_report *report, const oxp_file_id *ids, size_t count);
 
 /* Setters that skip what is not finite or NULL. The object may be report->json or a part of it. */
@@ -34,7 +35,8 @@ json_t *oxp_json_append(json_t *array); /* a new object at the end; borrowed */
 /* {"path","bytes","xxh3"} */
 void oxp_json_file(json_t *object, const char *key, const char *path, size_t bytes, uint64_t hash);
 /* [1,"N",3] */
-void oxp_json_shape(json_t *object, const char *key, int rank, const int64_t *dims, const char *const *params);
+void oxp_json_shape(json_t *object, const char *key, int rank, const int64_t *dims,
+                    const char *const *params);
 
 /* "12,345" style: bytes for people, "1.23 MB". out has 32 bytes. */
 const char *oxp_bytes_text(char out[32], double bytes);

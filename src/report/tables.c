@@ -1,14 +1,12 @@
 /* tables.c - the operator and technique tables as the code has them, and the version. */
 #include <string.h>
 
-#include <google/protobuf-c/protobuf-c.h>
 #include <xxhash.h>
 #include <zip.h>
 
 #include "kernels/libraries.h"
 #include "report/jobs.h"
 #include "techniques/technique.h"
-
 
 static oxp_status operators(oxp_report *r)
 {
@@ -21,7 +19,8 @@ static oxp_status operators(oxp_report *r)
         oxp_json_integer(row, "since", op->since);
         oxp_json_boolean(row, "differentiable", op->backward != NULL);
         oxp_json_boolean(row, "compressible", op->weight != NULL);
-        OXP_TRY(oxp_report_line(r, "%-14s %-30s since %2d%s", op->domain[0] ? op->domain : "ai.onnx", op->type, op->since,
+        OXP_TRY(oxp_report_line(r, "%-14s %-30s since %2d%s",
+                                op->domain[0] ? op->domain : "ai.onnx", op->type, op->since,
                                 op->weight ? "  weights can be compressed" : ""));
     }
     return oxp_report_line(r, "%zu rows", oxp_operator_count());
@@ -29,7 +28,8 @@ static oxp_status operators(oxp_report *r)
 
 static const char *stage_name(oxp_stage s)
 {
-    static const char *const names[] = {"fold", "structure", "prune", "factor", "quantise", "encode"};
+    static const char *const names[] = {"fold",   "structure", "prune",
+                                        "factor", "quantise",  "encode"};
     return names[s];
 }
 
@@ -54,8 +54,9 @@ static oxp_status version(oxp_report *r)
     OXP_TRY(oxp_report_line(r, "onnxpress %s", oxp_version()));
     char kernels[64];
     oxp_kernels_library(kernels);
-    OXP_TRY(oxp_report_line(r, "protobuf-c %s, %s, libzip %s, jansson %s, xxHash %u", protobuf_c_version(), kernels,
-                            zip_libzip_version(), jansson_version_str(), XXH_versionNumber()));
+    OXP_TRY(oxp_report_line(r, "protobuf-c %s, %s, libzip %s, jansson %s, xxHash %u",
+                            oxp_model_library(), kernels, zip_libzip_version(),
+                            jansson_version_str(), XXH_versionNumber()));
     return oxp_report_line(r, "instruction set %s", oxp_kernels_instruction_set());
 }
 

@@ -1,8 +1,9 @@
 /* dynamic.c - matrix products in integers, activations quantised when they come.
  *
- * y = Cast(MatMulInteger(x_codes, W_codes)) * (x_scale * w_scale[column]), x_codes and x_scale from DynamicQuantizeLinear.
- * ONNX Runtime fuses the whole, with a bias Add behind it, into DynamicQuantizeMatMul. One DynamicQuantizeLinear serves all
- * products that read the same tensor. */
+ * y = Cast(MatMulInteger(x_codes, W_codes)) * (x_scale * w_scale[column]), x_codes and x_scale
+ * from DynamicQuantizeLinear. ONNX Runtime fuses the whole, with a bias Add behind it, into
+ * DynamicQuantizeMatMul. One DynamicQuantizeLinear serves all products that read the same
+ * tensor. */
 #include <string.h>
 
 #include "techniques/technique.h"
@@ -59,7 +60,8 @@ static oxp_status quantise_input(worker *w, const oxp_graph_node *node, quantise
     OXP_TRY(oxp_edit_name(&q->codes, e, "t"));
     OXP_TRY(oxp_edit_name(&q->scale, e, "t"));
     OXP_TRY(oxp_edit_name(&q->zero_point, e, "t"));
-    const char *input = oxp_node_proto_input(node->proto, 0), *outputs[3] = {q->codes, q->scale, q->zero_point};
+    const char *input = oxp_node_proto_input(node->proto, 0),
+               *outputs[3] = {q->codes, q->scale, q->zero_point};
     oxp_new_node made = {.type = "DynamicQuantizeLinear",
                          .domain = "",
                          .name = "",
@@ -73,15 +75,18 @@ static oxp_status quantise_input(worker *w, const oxp_graph_node *node, quantise
     return OXP_OK;
 }
 
-static oxp_status convert(worker *w, const oxp_graph_node *node, const char *codes, const char *scales, const char *zero)
+static oxp_status convert(worker *w, const oxp_graph_node *node, const char *codes,
+                          const char *scales, const char *zero)
 {
     oxp_edit *e = w->e;
     const oxp_graph *g = node->graph;
     quantised *q;
     OXP_TRY(quantise_input(w, node, &q));
-    const char *sum = NULL, *real = NULL, *scale = NULL, *output = oxp_node_proto_output(node->proto, 0);
+    const char *sum = NULL, *real = NULL, *scale = NULL,
+               *output = oxp_node_proto_output(node->proto, 0);
     size_t at = oxp_edit_position(g->proto, node->proto);
-    const char *operands[4] = {q->codes, codes, q->zero_point, zero}, *factors[2] = {q->scale, scales};
+    const char *operands[4] = {q->codes, codes, q->zero_point, zero},
+               *factors[2] = {q->scale, scales};
     oxp_node_proto *made;
     OXP_TRY(oxp_edit_name(&sum, e, "t"));
     oxp_new_node product_node = {.type = "MatMulInteger",

@@ -1,4 +1,5 @@
-/* edit_context.c - what techniques share: codes of weights, names, constants, the order in which they are applied. */
+/* edit_context.c - what techniques share: codes of weights, names, constants, the order in which
+ * they are applied. */
 #include <stdio.h>
 #include <string.h>
 
@@ -30,14 +31,16 @@ static oxp_status make_one(void *user, oxp_ctx *ctx, size_t i, int worker)
         for (size_t o = 0; o < l.outer; o++)
             for (size_t ch = 0; ch < l.channels; ch++)
                 for (size_t k = 0; k < l.inner; k++, at++) {
-                    double e = (double)w[at] - (double)((float)c->codes[at] * c->scales[b * l.channels + ch]);
+                    double e = (double)w[at] -
+                               (double)((float)c->codes[at] * c->scales[b * l.channels + ch]);
                     c->signal += (double)w[at] * (double)w[at];
                     c->noise += e * e;
                 }
     return OXP_OK;
 }
 
-oxp_status oxp_codes_make(oxp_codes *codes, oxp_arena *arena, const oxp_site *sites, size_t count, int limit)
+oxp_status oxp_codes_make(oxp_codes *codes, oxp_arena *arena, const oxp_site *sites, size_t count,
+                          int limit)
 {
     for (size_t i = 0; i < count; i++) {
         codes[i].codes = oxp_arena_alloc(arena, sites[i].value->constant.count, 1);
@@ -56,15 +59,15 @@ oxp_status oxp_edit_name(const char **out, oxp_edit *e, const char *base)
     return oxp_edit_unique_name(out, e->model, base);
 }
 
-oxp_status oxp_edit_constant(const char **out, oxp_edit *e, const oxp_graph *g, const char *base, oxp_dtype dtype, int rank,
-                             const int64_t *dims, const void *data)
+oxp_status oxp_edit_constant(const char **out, oxp_edit *e, const oxp_graph *g, const char *base,
+                             oxp_dtype dtype, int rank, const int64_t *dims, const void *data)
 {
     OXP_TRY(oxp_edit_name(out, e, base));
     return oxp_edit_add_initializer(e->model, g->proto, *out, dtype, rank, dims, data);
 }
 
-oxp_status oxp_edit_shared(const char **out, oxp_edit *e, const oxp_graph *g, const char *key, oxp_dtype dtype, int rank,
-                           const int64_t *dims, const void *data)
+oxp_status oxp_edit_shared(const char **out, oxp_edit *e, const oxp_graph *g, const char *key,
+                           oxp_dtype dtype, int rank, const int64_t *dims, const void *data)
 {
     char *full = oxp_arena_printf(&e->arena, "%zu/%s", g->id, key);
     if (!full)
@@ -75,13 +78,15 @@ oxp_status oxp_edit_shared(const char **out, oxp_edit *e, const oxp_graph *g, co
         return OXP_OK;
     }
     OXP_TRY(oxp_edit_constant(out, e, g, "k", dtype, rank, dims, data));
-    OXP_TRY(oxp_grow(&e->shared, &e->shared_capacity, e->ctx, e->shared_count + 1, sizeof *e->shared));
+    OXP_TRY(
+        oxp_grow(&e->shared, &e->shared_capacity, e->ctx, e->shared_count + 1, sizeof *e->shared));
     e->shared[e->shared_count] = *out;
     return oxp_map_put(&e->names, full, e->shared_count++);
 }
 
-oxp_status oxp_edit_node(oxp_node_proto **out, oxp_edit *e, const oxp_graph *g, size_t at, const char *type, size_t input_count,
-                         const char *const *inputs, const char **output)
+oxp_status oxp_edit_node(oxp_node_proto **out, oxp_edit *e, const oxp_graph *g, size_t at,
+                         const char *type, size_t input_count, const char *const *inputs,
+                         const char **output)
 {
     if (!*output)
         OXP_TRY(oxp_edit_name(output, e, "t"));
@@ -97,7 +102,9 @@ oxp_status oxp_edit_node(oxp_node_proto **out, oxp_edit *e, const oxp_graph *g, 
 
 size_t oxp_edit_behind(const oxp_graph *g, const oxp_value *v)
 {
-    return v->producer && v->kind == OXP_VALUE_NODE ? oxp_edit_position(g->proto, v->producer->proto) + 1 : 0;
+    return v->producer && v->kind == OXP_VALUE_NODE
+               ? oxp_edit_position(g->proto, v->producer->proto) + 1
+               : 0;
 }
 
 /* ---- taking constants away ---- */
@@ -153,8 +160,9 @@ static oxp_status apply_all(oxp_edit *e)
     return OXP_OK;
 }
 
-oxp_status oxp_edit_apply(oxp_model **out, oxp_model *model, const oxp_choice *choices, const oxp_codes *codes,
-                          const oxp_codes *narrow_codes, const oxp_ranges *ranges)
+oxp_status oxp_edit_apply(oxp_model **out, oxp_model *model, const oxp_choice *choices,
+                          const oxp_codes *codes, const oxp_codes *narrow_codes,
+                          const oxp_ranges *ranges)
 {
     oxp_edit e = {.ctx = oxp_model_ctx(model),
                   .choices = choices,

@@ -7,10 +7,10 @@ typedef struct mapper {
     oxp_arena *arena;
     const oxp_graph *const *graphs;
     size_t graph_count;
-    uint8_t **kind;   /* oxp_quantised_kind by graph and value */
-    uint8_t **wanted; /* some integer node, directly or through joiners, reads the value */
+    uint8_t **kind;    /* oxp_quantised_kind by graph and value */
+    uint8_t **wanted;  /* some integer node, directly or through joiners, reads the value */
     uint8_t **integer; /* by graph and node: its site was chosen */
-    uint32_t **root;  /* pass-through chains inside one graph */
+    uint32_t **root;   /* pass-through chains inside one graph */
 } mapper;
 
 static bool is_type(const oxp_graph_node *n, const char *type)
@@ -20,7 +20,8 @@ static bool is_type(const oxp_graph_node *n, const char *type)
 
 static bool moves_codes(const oxp_graph_node *n)
 {
-    static const char *const types[] = {"MaxPool", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"};
+    static const char *const types[] = {"MaxPool", "Transpose", "Reshape",
+                                        "Flatten", "Squeeze",   "Unsqueeze"};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (is_type(n, types[i]))
             return n->output_count == 1;
@@ -70,7 +71,8 @@ static oxp_status tables(mapper *m)
     return OXP_OK;
 }
 
-/* A Conv needs a quantised output to be fused; Gemm and MatMul have integer forms with a float output. */
+/* A Conv needs a quantised output to be fused; Gemm and MatMul have integer forms with a float
+ * output. */
 static bool needs_quantised_output(const oxp_graph_node *n)
 {
     return is_type(n, "Conv");
@@ -103,7 +105,8 @@ static void spread_wanted(mapper *m, size_t g)
     }
 }
 
-/* Forwards: a joiner all of whose inputs are quantised in place, and whose result is wanted, is an integer node too. */
+/* Forwards: a joiner all of whose inputs are quantised in place, and whose result is wanted, is an
+ * integer node too. */
 static void join(mapper *m, size_t g)
 {
     const oxp_graph *graph = m->graphs[g];
@@ -153,11 +156,12 @@ static oxp_status collect(oxp_islands *out, mapper *m)
                 continue;
             const oxp_value *root = &m->graphs[g]->values[m->root[g][v]];
             bool outer = root->kind == OXP_VALUE_OUTER;
-            r.values[r.count] = (oxp_quantised){.graph_id = g,
-                                                .value = v,
-                                                .kind = (oxp_quantised_kind)m->kind[g][v],
-                                                .scale_graph = outer ? root->outer_graph->id : g,
-                                                .scale_value = outer ? root->outer_value : root->id};
+            r.values[r.count] =
+                (oxp_quantised){.graph_id = g,
+                                .value = v,
+                                .kind = (oxp_quantised_kind)m->kind[g][v],
+                                .scale_graph = outer ? root->outer_graph->id : g,
+                                .scale_value = outer ? root->outer_value : root->id};
             r.index[g][v] = ++r.count;
         }
     }
@@ -165,8 +169,8 @@ static oxp_status collect(oxp_islands *out, mapper *m)
     return OXP_OK;
 }
 
-oxp_status oxp_islands_find(oxp_islands *out, oxp_arena *arena, const oxp_graph *graph, const oxp_site *sites, size_t count,
-                            const bool *chosen)
+oxp_status oxp_islands_find(oxp_islands *out, oxp_arena *arena, const oxp_graph *graph,
+                            const oxp_site *sites, size_t count, const bool *chosen)
 {
     mapper m = {.arena = arena};
     OXP_TRY(oxp_graph_all(&m.graphs, &m.graph_count, arena, graph));
@@ -180,7 +184,8 @@ oxp_status oxp_islands_find(oxp_islands *out, oxp_arena *arena, const oxp_graph 
     return collect(out, &m);
 }
 
-const oxp_quantised *oxp_islands_at(const oxp_islands *islands, const oxp_graph *graph, uint32_t value)
+const oxp_quantised *oxp_islands_at(const oxp_islands *islands, const oxp_graph *graph,
+                                    uint32_t value)
 {
     size_t at = islands->index[graph->id][value];
     return at ? &islands->values[at - 1] : NULL;

@@ -40,12 +40,13 @@ static size_t product(const int64_t *dims, int from, int to)
     return p;
 }
 
-/* A matrix product has a scale per column and batch, a recurrent weight one per gate row and direction, all others one per
- * output channel. */
+/* A matrix product has a scale per column and batch, a recurrent weight one per gate row and
+ * direction, all others one per output channel. */
 static void set_layout(oxp_site *s, const oxp_graph_node *node)
 {
     const oxp_tensor *t = &s->value->constant;
-    if (strcmp(node->type, "Gather") == 0) /* a table: a scale per column, which stands behind the Gather */
+    if (strcmp(node->type, "Gather") ==
+        0) /* a table: a scale per column, which stands behind the Gather */
         s->channel_axis = t->rank - 1;
     int rank = t->rank, axis = s->channel_axis;
     bool matmul = strcmp(node->type, "MatMul") == 0, by_block = matmul || is_recurrent(node->type);
@@ -76,7 +77,11 @@ static oxp_status add_consumer(finder *f, const oxp_graph_node *node, size_t inp
     if (*slot == 0) {
         OXP_TRY(oxp_grow(&f->sites, &f->capacity, f->arena->ctx, f->count + 1, sizeof *f->sites));
         oxp_site *s = &f->sites[f->count++];
-        *s = (oxp_site){.index = f->count - 1, .value = v, .graph = home, .channel_axis = axis, .is_table = true};
+        *s = (oxp_site){.index = f->count - 1,
+                        .value = v,
+                        .graph = home,
+                        .channel_axis = axis,
+                        .is_table = true};
         set_layout(s, node);
         *slot = f->count;
     }
@@ -103,7 +108,8 @@ static oxp_status fill_consumers(finder *f, const oxp_graph_node *node, size_t i
     return OXP_OK;
 }
 
-static oxp_status walk(finder *f, oxp_status (*visit)(finder *f, const oxp_graph_node *node, size_t input))
+static oxp_status walk(finder *f,
+                       oxp_status (*visit)(finder *f, const oxp_graph_node *node, size_t input))
 {
     for (size_t g = 0; g < f->graph_count; g++)
         for (size_t n = 0; n < f->graphs[g]->node_count; n++)
@@ -112,7 +118,8 @@ static oxp_status walk(finder *f, oxp_status (*visit)(finder *f, const oxp_graph
     return OXP_OK;
 }
 
-/* Reads that are not weight inputs: every use in the home graph and in bodies minus the consumers. */
+/* Reads that are not weight inputs: every use in the home graph and in bodies minus the
+ * consumers. */
 static oxp_status count_other(finder *f, const oxp_graph_node *node, size_t input)
 {
     const oxp_value *v = oxp_graph_node_constant(node, input);

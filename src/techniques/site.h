@@ -1,7 +1,7 @@
 /* site.h - one compressible weight with all its consumers; tied weights are one site.
  *
- * Sites are found in the order of their first consumer, graphs by id, so that the same model gives the same numbering; a
- * clone of a model has the same sites at the same indices. */
+ * Sites are found in the order of their first consumer, graphs by id, so that the same model gives
+ * the same numbering; a clone of a model has the same sites at the same indices. */
 #ifndef OXP_TECHNIQUES_SITE_H
 #define OXP_TECHNIQUES_SITE_H
 
@@ -15,15 +15,15 @@ typedef struct oxp_consumer {
 
 typedef struct oxp_site {
     size_t index;
-    const oxp_value *value; /* the constant: FLOAT, rank >= 2 */
-    const oxp_graph *graph; /* where it lives */
+    const oxp_value *value;  /* the constant: FLOAT, rank >= 2 */
+    const oxp_graph *graph;  /* where it lives */
     oxp_consumer *consumers; /* nodes whose operator calls this input a weight */
     size_t consumer_count;
-    size_t other_uses;      /* reads that are no weight inputs, and graph outputs */
-    int channel_axis;       /* of the first consumer */
-    bool is_table;          /* every use is the table of a Gather */
+    size_t other_uses; /* reads that are no weight inputs, and graph outputs */
+    int channel_axis;  /* of the first consumer */
+    bool is_table;     /* every use is the table of a Gather */
     oxp_weight_layout layout;
-    int scale_rank;         /* the shape in which scales broadcast against the weight */
+    int scale_rank; /* the shape in which scales broadcast against the weight */
     int64_t scale_dims[OXP_MAX_RANK];
 } oxp_site;
 

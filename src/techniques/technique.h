@@ -1,7 +1,8 @@
 /* technique.h - the contract of a compression technique.
  *
- * To add one: a file that defines `const oxp_technique oxp_technique_…`, and a row in techniques.def. A technique edits a
- * clone of the prepared model; it is called once with all its chosen sites, so that what they share is placed once. */
+ * To add one: a file that defines `const oxp_technique oxp_technique_…`, and a row in
+ * techniques.def. A technique edits a clone of the prepared model; it is called once with all its
+ * chosen sites, so that what they share is placed once. */
 #ifndef OXP_TECHNIQUES_TECHNIQUE_H
 #define OXP_TECHNIQUES_TECHNIQUE_H
 
@@ -21,30 +22,36 @@ typedef enum oxp_stage {
 } oxp_stage;
 
 /* How far from float a form is. The guard goes down one level at a time. */
-typedef enum oxp_level { OXP_LEVEL_INTEGER, OXP_LEVEL_BYTE, OXP_LEVEL_HALF, OXP_LEVEL_FLOAT } oxp_level;
+typedef enum oxp_level {
+    OXP_LEVEL_INTEGER,
+    OXP_LEVEL_BYTE,
+    OXP_LEVEL_HALF,
+    OXP_LEVEL_FLOAT
+} oxp_level;
 
 /* The 8-bit codes of a site, made once and used by every form: symmetric, a scale per channel. */
 typedef struct oxp_codes {
     int8_t *codes;
-    float *scales;         /* oxp_site_scales() of them */
-    double signal, noise;  /* sum w^2, sum (w - code * scale)^2 */
+    float *scales;        /* oxp_site_scales() of them */
+    double signal, noise; /* sum w^2, sum (w - code * scale)^2 */
 } oxp_codes;
 
 typedef struct oxp_technique oxp_technique;
 
-typedef struct oxp_choice {          /* one per site */
-    const oxp_technique *technique;  /* NULL: stays float */
-    const char *reason;              /* why it is not computed in integers, or stays float; NULL when there is nothing to say */
-    int limit;                       /* codes in [-limit, limit]: 127, or 64 where 16-bit pair sums could saturate */
+typedef struct oxp_choice {         /* one per site */
+    const oxp_technique *technique; /* NULL: stays float */
+    /* why it is not computed in integers, or stays float; NULL when there is nothing to say */
+    const char *reason;
+    int limit; /* codes in [-limit, limit]: 127, or 64 where 16-bit pair sums could saturate */
 } oxp_choice;
 
 typedef struct oxp_edit {
     oxp_ctx *ctx;
-    oxp_model *model;  /* a clone of the prepared model */
-    oxp_arena arena;   /* of its graph */
+    oxp_model *model; /* a clone of the prepared model */
+    oxp_arena arena;  /* of its graph */
     const oxp_graph *const *graphs;
     size_t graph_count;
-    oxp_site *sites;   /* of the clone: same indices as in the prepared model */
+    oxp_site *sites; /* of the clone: same indices as in the prepared model */
     size_t site_count;
     const oxp_choice *choices;
     const oxp_codes *codes;        /* by site, for limit 127 */
@@ -63,14 +70,16 @@ struct oxp_technique {
     /* Whether the site can take this form; else *why_not says it in a few words. */
     bool (*applies)(const oxp_site *s, const char **why_not);
     oxp_status (*apply)(oxp_edit *e);
-    size_t (*bytes)(const oxp_site *s); /* of the weight in this form; the writer's total is the truth */
+    /* of the weight in this form; the writer's total is the truth */
+    size_t (*bytes)(const oxp_site *s);
 };
 
 size_t oxp_technique_count(void);
 const oxp_technique *oxp_technique_at(size_t i);
 const oxp_technique *oxp_technique_find(const char *name);
 
-extern const oxp_technique oxp_technique_w8, oxp_technique_dynamic, oxp_technique_w8a8, oxp_technique_fp16;
+extern const oxp_technique oxp_technique_w8, oxp_technique_dynamic, oxp_technique_w8a8,
+    oxp_technique_fp16;
 
 static inline oxp_level oxp_choice_level(const oxp_choice *c)
 {
@@ -85,12 +94,16 @@ static inline size_t oxp_codes_bytes(const oxp_site *s)
 
 /* ---- what techniques share (edit_context.c) ---- */
 
-/* Quantises every site's weight (limit 127) and, where `narrow` is set, to 7 bits; in parallel, into the arena. */
-oxp_status oxp_codes_make(oxp_codes *codes, oxp_arena *arena, const oxp_site *sites, size_t count, int limit);
+/* Quantises every site's weight (limit 127) and, where `narrow` is set, to 7 bits; in parallel,
+ * into the arena. */
+oxp_status oxp_codes_make(oxp_codes *codes, oxp_arena *arena, const oxp_site *sites, size_t count,
+                          int limit);
 
-/* Applies all choices to a clone of `model` (whose graph has `sites`). *out is freed with oxp_model_free(). */
-oxp_status oxp_edit_apply(oxp_model **out, oxp_model *model, const oxp_choice *choices, const oxp_codes *codes,
-                          const oxp_codes *narrow_codes, const oxp_ranges *ranges);
+/* Applies all choices to a clone of `model` (whose graph has `sites`). *out is freed with
+ * oxp_model_free(). */
+oxp_status oxp_edit_apply(oxp_model **out, oxp_model *model, const oxp_choice *choices,
+                          const oxp_codes *codes, const oxp_codes *narrow_codes,
+                          const oxp_ranges *ranges);
 
 static inline const oxp_codes *oxp_edit_codes(const oxp_edit *e, const oxp_site *s)
 {
@@ -100,17 +113,20 @@ static inline const oxp_codes *oxp_edit_codes(const oxp_edit *e, const oxp_site 
 /* A fresh short value name. */
 oxp_status oxp_edit_name(const char **out, oxp_edit *e, const char *base);
 /* A new initializer with a short name. */
-oxp_status oxp_edit_constant(const char **out, oxp_edit *e, const oxp_graph *g, const char *base, oxp_dtype dtype, int rank,
-                             const int64_t *dims, const void *data);
+oxp_status oxp_edit_constant(const char **out, oxp_edit *e, const oxp_graph *g, const char *base,
+                             oxp_dtype dtype, int rank, const int64_t *dims, const void *data);
 /* The same, shared by all that ask for the same key in the same graph. */
-oxp_status oxp_edit_shared(const char **out, oxp_edit *e, const oxp_graph *g, const char *key, oxp_dtype dtype, int rank,
-                           const int64_t *dims, const void *data);
+oxp_status oxp_edit_shared(const char **out, oxp_edit *e, const oxp_graph *g, const char *key,
+                           oxp_dtype dtype, int rank, const int64_t *dims, const void *data);
 /* A node with one output before position `at`; *output names it (made fresh when NULL on entry). */
-oxp_status oxp_edit_node(oxp_node_proto **out, oxp_edit *e, const oxp_graph *g, size_t at, const char *type, size_t input_count,
-                         const char *const *inputs, const char **output);
-/* Position behind the node that makes a value, or behind the constants at the graph's start when an input makes it. */
+oxp_status oxp_edit_node(oxp_node_proto **out, oxp_edit *e, const oxp_graph *g, size_t at,
+                         const char *type, size_t input_count, const char *const *inputs,
+                         const char **output);
+/* Position behind the node that makes a value, or behind the constants at the graph's start when an
+ * input makes it. */
 size_t oxp_edit_behind(const oxp_graph *g, const oxp_value *v);
-/* Takes the site's weight away so that a node may make a value of its name; *at is where that node belongs. */
+/* Takes the site's weight away so that a node may make a value of its name; *at is where that node
+ * belongs. */
 oxp_status oxp_edit_take_place(size_t *at, oxp_edit *e, const oxp_site *s);
 /* Takes a constant away when nothing reads it any more: initializer or Constant node. */
 oxp_status oxp_edit_drop_constant(oxp_edit *e, const oxp_graph *g, const oxp_value *v);

@@ -1,9 +1,10 @@
 /* w8.c - weights stored in 8 bits and computed in float.
  *
- * codes (int8) -> Cast -> Mul(scale): an expression of constants that ONNX Runtime folds when it loads the model, for any
- * operator; the bytes of int8 at the speed of float. (DequantizeLinear in its place is never folded and runs every time.)
- * A table that only Gather reads is not folded, which would undo the saving in memory: Gather takes the codes, and
- * DequantizeLinear stands behind it, with a scale per column. */
+ * codes (int8) -> Cast -> Mul(scale): an expression of constants that ONNX Runtime folds when it
+ * loads the model, for any operator; the bytes of int8 at the speed of float. (DequantizeLinear in
+ * its place is never folded and runs every time.) A table that only Gather reads is not folded,
+ * which would undo the saving in memory: Gather takes the codes, and DequantizeLinear stands behind
+ * it, with a scale per column. */
 #include <string.h>
 
 #include "techniques/technique.h"
@@ -18,13 +19,14 @@ static bool applies(const oxp_site *s, const char **why_not)
     return false;
 }
 
-static oxp_status add_codes(const char **codes, const char **scales, oxp_edit *e, const oxp_site *s, int scale_rank,
-                            const int64_t *scale_dims)
+static oxp_status add_codes(const char **codes, const char **scales, oxp_edit *e, const oxp_site *s,
+                            int scale_rank, const int64_t *scale_dims)
 {
     const oxp_tensor *t = &s->value->constant;
     const oxp_codes *c = oxp_edit_codes(e, s);
     OXP_TRY(oxp_edit_constant(codes, e, s->graph, "q", OXP_INT8, t->rank, t->dims, c->codes));
-    return oxp_edit_constant(scales, e, s->graph, "s", OXP_FLOAT, scale_rank, scale_dims, c->scales);
+    return oxp_edit_constant(scales, e, s->graph, "s", OXP_FLOAT, scale_rank, scale_dims,
+                             c->scales);
 }
 
 /* The Mul takes over the weight's name, so that no consumer changes, in whatever body it stands. */
@@ -60,7 +62,8 @@ static oxp_status store_table(oxp_edit *e, const oxp_site *s)
         OXP_TRY(oxp_edit_set_output(e->model, gather->proto, 0, raw));
         const char *inputs[3] = {raw, scales, zeros};
         oxp_node_proto *node;
-        OXP_TRY(oxp_edit_node(&node, e, gather->graph, oxp_edit_position(gather->graph->proto, gather->proto) + 1,
+        OXP_TRY(oxp_edit_node(&node, e, gather->graph,
+                              oxp_edit_position(gather->graph->proto, gather->proto) + 1,
                               "DequantizeLinear", 3, inputs, &output));
         OXP_TRY(oxp_edit_set_int(e->model, node, "axis", -1));
     }
@@ -81,7 +84,8 @@ static oxp_status apply(oxp_edit *e)
 
 const oxp_technique oxp_technique_w8 = {
     .name = "w8",
-    .summary = "weights stored in 8 bits, folded at load: int8 bytes at float speed, for any operator",
+    .summary =
+        "weights stored in 8 bits, folded at load: int8 bytes at float speed, for any operator",
     .stage = OXP_STAGE_ENCODE,
     .level = OXP_LEVEL_BYTE,
     .applies = applies,

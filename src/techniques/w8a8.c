@@ -1,9 +1,11 @@
-/* w8a8.c - integers in and out with scales fixed by calibration, as pairs of QuantizeLinear and DequantizeLinear.
+/* w8a8.c - integers in and out with scales fixed by calibration, as pairs of QuantizeLinear and
+ * DequantizeLinear.
  *
- * u8 activations, s8 symmetric weights with a scale per output channel, int32 bias of scale x_scale * w_scale[c], zero points
- * written. ONNX Runtime fuses Conv with the pairs around it into QLinearConv, Gemm and MatMul with the pairs in front of them
- * into QGemm and MatMulIntegerToFloat (their output stays float). A bias that would overflow int32 raises its channel's
- * weight scale. */
+ * u8 activations, s8 symmetric weights with a scale per output channel, int32 bias of scale
+ * x_scale * w_scale[c], zero points written. ONNX Runtime fuses Conv with the pairs around it
+ * into QLinearConv, Gemm and MatMul with the pairs in front of them into QGemm and
+ * MatMulIntegerToFloat (their output stays float). A bias that would overflow int32 raises its
+ * channel's weight scale. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,8 +26,10 @@ static bool can_be_integer(const oxp_consumer *c, const char **why_not)
         return false;
     if (!is_type(n, "Gemm"))
         return true;
-    const oxp_attribute *alpha = oxp_graph_node_attribute(n, "alpha"), *beta = oxp_graph_node_attribute(n, "beta");
-    if ((alpha && alpha->f != 1.0f) || (beta && beta->f != 1.0f) || oxp_graph_node_int(n, "transA", 0)) {
+    const oxp_attribute *alpha = oxp_graph_node_attribute(n, "alpha"),
+                        *beta = oxp_graph_node_attribute(n, "beta");
+    if ((alpha && alpha->f != 1.0f) || (beta && beta->f != 1.0f) ||
+        oxp_graph_node_int(n, "transA", 0)) {
         *why_not = "Gemm with alpha, beta or transA has no integer form";
         return false;
     }
@@ -39,8 +43,8 @@ static bool can_be_integer(const oxp_consumer *c, const char **why_not)
     return true;
 }
 
-/* ONNX Runtime moves DequantizeLinear through Transpose and the like, and ends the process where such a value is then read
- * from inside a body (seen up to 1.32). */
+/* ONNX Runtime moves DequantizeLinear through Transpose and the like, and ends the process where
+ * such a value is then read from inside a body (seen up to 1.32). */
 static bool has_captured_values(const oxp_graph *g)
 {
     for (size_t v = 0; v < g->value_count; v++)
@@ -56,7 +60,8 @@ static bool applies(const oxp_site *s, const char **why_not)
         if (!can_be_integer(&s->consumers[i], why_not))
             return false;
         if (has_captured_values(s->consumers[i].node->graph)) {
-            *why_not = "the bodies of If or Loop read values of this graph: ONNX Runtime cannot fuse there";
+            *why_not = "the bodies of If or Loop read values of this graph: ONNX Runtime cannot "
+                       "fuse there";
             return false;
         }
     }
@@ -73,7 +78,7 @@ static bool applies(const oxp_site *s, const char **why_not)
 
 /* ---- activations ---- */
 
-typedef struct names { /* of a quantised value */
+typedef struct names {                     /* of a quantised value */
     const char *scale, *zero_point, *real; /* real: what an integer node reads */
 } names;
 
@@ -86,9 +91,11 @@ typedef struct worker {
 static oxp_status parameters(worker *w, const oxp_graph *g, const oxp_quantised *q, names *n)
 {
     oxp_edit *e = w->e;
-    const oxp_range *r = oxp_ranges_find(e->ranges, w->islands.graphs[q->scale_graph], q->scale_value);
+    const oxp_range *r =
+        oxp_ranges_find(e->ranges, w->islands.graphs[q->scale_graph], q->scale_value);
     if (!r)
-        return oxp_fail(e->ctx, OXP_EINTERNAL, "E-INTERNAL", "no scale for value \"%.100s\"", g->values[q->value].name);
+        return oxp_fail(e->ctx, OXP_EINTERNAL, "E-INTERNAL", "no scale for value \"%.100s\"",
+                        g->values[q->value].name);
     char key[64];
     snprintf(key, sizeof key, "scale/%zu/%u", q->scale_graph, q->scale_value);
     OXP_TRY(oxp_edit_shared(&n->scale, e, g, key, OXP_FLOAT, 0, NULL, &r->scale.scale));
@@ -97,7 +104,8 @@ static oxp_status parameters(worker *w, const oxp_graph *g, const oxp_quantised 
     return oxp_edit_shared(&n->zero_point, e, g, key, OXP_UINT8, 0, NULL, &zero);
 }
 
-static oxp_status pair(worker *w, const oxp_graph *g, size_t at, const char *from, const names *n, const char **to)
+static oxp_status pair(worker *w, const oxp_graph *g, size_t at, const char *from, const names *n,
+                       const char **to)
 {
     const char *codes = NULL, *inputs[3] = {from, n->scale, n->zero_point};
     oxp_node_proto *node;
@@ -106,8 +114,8 @@ static oxp_status pair(worker *w, const oxp_graph *g, size_t at, const char *fro
     return oxp_edit_node(&node, w->e, g, at + 1, "DequantizeLinear", 3, inputs, to);
 }
 
-/* IN_PLACE: the maker writes a fresh name and the pair gives back the old one, so that every reader, and a graph output of
- * that name, sees the quantised value. */
+/* IN_PLACE: the maker writes a fresh name and the pair gives back the old one, so that every
+ * reader, and a graph output of that name, sees the quantised value. */
 static oxp_status quantise_value(worker *w, size_t i)
 {
     const oxp_quantised *q = &w->islands.values[i];
@@ -144,7 +152,8 @@ static const oxp_value *bias_of(const oxp_graph_node *n)
 static const oxp_range *input_range(worker *w, const oxp_graph_node *n)
 {
     const oxp_quantised *q = oxp_islands_at(&w->islands, n->graph, n->inputs[0]);
-    return q ? oxp_ranges_find(w->e->ranges, w->islands.graphs[q->scale_graph], q->scale_value) : NULL;
+    return q ? oxp_ranges_find(w->e->ranges, w->islands.graphs[q->scale_graph], q->scale_value)
+             : NULL;
 }
 
 /* Raises scales of channels whose bias would not fit; returns whether any was. */
@@ -155,7 +164,8 @@ static bool raise_scales(worker *w, const oxp_site *s, float *scales)
         const oxp_value *bias = bias_of(s->consumers[k].node);
         const oxp_range *x = input_range(w, s->consumers[k].node);
         for (size_t c = 0; bias && x && c < bias->constant.count && c < s->layout.channels; c++) {
-            double least = fabs((double)((const float *)bias->constant.data)[c]) / (BIAS_LIMIT * (double)x->scale.scale);
+            double least = fabs((double)((const float *)bias->constant.data)[c]) /
+                           (BIAS_LIMIT * (double)x->scale.scale);
             if (least > (double)scales[c]) {
                 scales[c] = (float)(least * 1.0001);
                 raised = true;
@@ -190,8 +200,8 @@ static oxp_status add_weight(worker *w, const oxp_site *s, weight *out)
     return oxp_edit_shared(&out->zeros, e, s->graph, key, OXP_INT8, 1, vector, zero);
 }
 
-static oxp_status dequantise(worker *w, const oxp_graph *g, size_t at, size_t count, const char *const *inputs, int64_t axis,
-                             const char **out)
+static oxp_status dequantise(worker *w, const oxp_graph *g, size_t at, size_t count,
+                             const char *const *inputs, int64_t axis, const char **out)
 {
     oxp_node_proto *node;
     OXP_TRY(oxp_edit_node(&node, w->e, g, at, "DequantizeLinear", count, inputs, out));
@@ -199,8 +209,8 @@ static oxp_status dequantise(worker *w, const oxp_graph *g, size_t at, size_t co
 }
 
 /* int32 codes of a bias and the name of its dequantised value in front of position `at`. */
-static oxp_status add_bias(worker *w, const oxp_graph *g, size_t at, const oxp_tensor *bias, const weight *weights,
-                           float x_scale, const char **out)
+static oxp_status add_bias(worker *w, const oxp_graph *g, size_t at, const oxp_tensor *bias,
+                           const weight *weights, float x_scale, const char **out)
 {
     oxp_edit *e = w->e;
     int32_t *codes = oxp_arena_alloc(&e->arena, bias->count, sizeof *codes);
@@ -222,7 +232,8 @@ static oxp_status add_bias(worker *w, const oxp_graph *g, size_t at, const oxp_t
     return dequantise(w, g, at, 3, inputs, 0, out);
 }
 
-static oxp_status convert_bias(worker *w, const oxp_graph_node *n, const weight *weights, float x_scale)
+static oxp_status convert_bias(worker *w, const oxp_graph_node *n, const weight *weights,
+                               float x_scale)
 {
     oxp_edit *e = w->e;
     const oxp_value *bias = bias_of(n);
@@ -230,12 +241,16 @@ static oxp_status convert_bias(worker *w, const oxp_graph_node *n, const weight 
     size_t input = 2;
     if (is_type(n, "MatMul")) { /* the Add behind it, if that is a constant vector */
         const oxp_value *out = &n->graph->values[n->outputs[0]];
-        reader = !out->is_output && out->use_count == 1 && out->uses[0].input < 2 ? out->uses[0].node : NULL;
+        reader = !out->is_output && out->use_count == 1 && out->uses[0].input < 2
+                     ? out->uses[0].node
+                     : NULL;
         if (!reader || !is_type(reader, "Add"))
             return OXP_OK;
         input = 1 - out->uses[0].input;
         bias = oxp_graph_node_constant(reader, input);
-        if (bias && (bias->constant.rank != 1 || bias->constant.count != (size_t)n->graph->values[n->inputs[1]].constant.dims[1]))
+        if (bias &&
+            (bias->constant.rank != 1 ||
+             bias->constant.count != (size_t)n->graph->values[n->inputs[1]].constant.dims[1]))
             bias = NULL;
     }
     if (!bias || bias->constant.dtype != OXP_FLOAT)
@@ -245,16 +260,19 @@ static oxp_status convert_bias(worker *w, const oxp_graph_node *n, const weight 
     OXP_TRY(add_bias(w, reader->graph, at, &bias->constant, weights, x_scale, &real));
     OXP_TRY(oxp_edit_set_input(e->model, reader->proto, input, real));
     const oxp_value *local = &reader->graph->values[reader->inputs[input]];
-    return oxp_edit_drop_constant(e, local->kind == OXP_VALUE_OUTER ? local->outer_graph : reader->graph, bias);
+    return oxp_edit_drop_constant(
+        e, local->kind == OXP_VALUE_OUTER ? local->outer_graph : reader->graph, bias);
 }
 
-static oxp_status convert_consumer(worker *w, const oxp_site *s, const oxp_graph_node *n, const weight *weights)
+static oxp_status convert_consumer(worker *w, const oxp_site *s, const oxp_graph_node *n,
+                                   const weight *weights)
 {
     oxp_edit *e = w->e;
     const oxp_range *x = input_range(w, n);
     size_t index = w->islands.index[n->graph->id][n->inputs[0]];
     if (!x || !index)
-        return oxp_fail(e->ctx, OXP_EINTERNAL, "E-INTERNAL", "no scale for the input of node %zu", n->index);
+        return oxp_fail(e->ctx, OXP_EINTERNAL, "E-INTERNAL", "no scale for the input of node %zu",
+                        n->index);
     const char *real = NULL, *inputs[3] = {weights->codes, weights->scales, weights->zeros};
     size_t at = oxp_edit_position(n->graph->proto, n->proto);
     OXP_TRY(dequantise(w, n->graph, at, 3, inputs, s->channel_axis, &real));
@@ -295,7 +313,8 @@ static oxp_status apply(oxp_edit *e)
 
 const oxp_technique oxp_technique_w8a8 = {
     .name = "w8a8",
-    .summary = "weights and activations in 8-bit integers with calibrated scales, fused by ONNX Runtime",
+    .summary =
+        "weights and activations in 8-bit integers with calibrated scales, fused by ONNX Runtime",
     .stage = OXP_STAGE_QUANTISE,
     .level = OXP_LEVEL_INTEGER,
     .needs_data = true,

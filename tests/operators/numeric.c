@@ -475,6 +475,39 @@ Test(numeric, the_tanh_gelu_is_near_the_exact_one)
     EXPECT("Gelu", 20, "X[2]={-60.0,60.0}", -0.0, 60.0);
 }
 
+/* Loops run over elements, never over dimensions alone: these would take centuries. */
+Test(numeric, an_empty_tensor_of_huge_dimensions_is_done_at_once, .timeout = 20)
+{
+#define HUGE_EMPTY "[1099511627776,0,4]"
+    static const struct {
+        const char *type;
+        int opset;
+        const char *example;
+    } cases[] = {
+        {"CumSum", 14, "X" HUGE_EMPTY " A[]:i64={1}"},
+        {"Softmax", 13, "X" HUGE_EMPTY "; axis=1"},
+        {"Softmax", 1, "X" HUGE_EMPTY},
+        {"LayerNormalization", 17, "X" HUGE_EMPTY " S[4]; axis=1"},
+        {"RMSNormalization", 23, "X" HUGE_EMPTY " S[4]; axis=1"},
+        {"GroupNormalization", 21, "X" HUGE_EMPTY " S[0] B[0]; num_groups=3"},
+        {"LpNormalization", 1, "X" HUGE_EMPTY "; axis=1"},
+        {"MeanVarianceNormalization", 9, "X" HUGE_EMPTY "; axes=1"},
+        {"QuantizeLinear", 13, "X" HUGE_EMPTY " S[0]; axis=1"},
+        {"Add", 14, "A" HUGE_EMPTY " B[4]"},
+        {"Trilu", 14, "X" HUGE_EMPTY},
+        {"ArgMax", 13, "X" HUGE_EMPTY},
+        {"Relu", 14, "X" HUGE_EMPTY},
+        {"Cast", 13, "X" HUGE_EMPTY "; to=7"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        trial t;
+        begin(&t, cases[i].type, cases[i].opset, cases[i].example);
+        cr_expect_eq(t.status, OXP_OK, "%s: %s", cases[i].type, t.ctx.message);
+        cr_expect_eq(t.out[0].count, 0, "%s", cases[i].type);
+        end(&t);
+    }
+}
+
 /* ---- refusals ---- */
 
 Test(numeric, what_does_not_fit_is_refused_by_name)

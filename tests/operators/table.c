@@ -1,5 +1,6 @@
-/* table.c - every row of the operator table, with every example: it parses, it runs, it is repeatable to the bit, it leaks
- * nothing, it counts its cost. A new row is tested without a new test. */
+/* table.c - every row of the operator table, with every example: it parses, it runs, it is
+ * repeatable to the bit, it leaks nothing, it counts its cost. A new row is tested without a new
+ * test. */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -16,11 +17,13 @@ static void each_example(void (*check)(const oxp_operator *op, const char *examp
     cr_assert_gt(examples, 100);
 }
 
-static void expect_same(const oxp_operator *op, const char *example, size_t output, const oxp_tensor *a, const oxp_tensor *b)
+static void expect_same(const oxp_operator *op, const char *example, size_t output,
+                        const oxp_tensor *a, const oxp_tensor *b)
 {
     bool same = a->dtype == b->dtype && a->rank == b->rank && a->count == b->count &&
                 memcmp(a->data, b->data, oxp_tensor_bytes(a)) == 0;
-    cr_expect(same, "%s-%d, example \"%s\": output %zu is not the same twice", op->type, op->since, example, output);
+    cr_expect(same, "%s-%d, example \"%s\": output %zu is not the same twice", op->type, op->since,
+              example, output);
 }
 
 static void must_run(const oxp_operator *op, const char *example)
@@ -35,7 +38,8 @@ static void must_run(const oxp_operator *op, const char *example)
         return;
     }
     oxp_status status = one_node_run(&n, first);
-    cr_expect_eq(status, OXP_OK, "%s-%d, example \"%s\": %s %s", op->type, op->since, example, ctx.code, ctx.message);
+    cr_expect_eq(status, OXP_OK, "%s-%d, example \"%s\": %s %s", op->type, op->since, example,
+                 ctx.code, ctx.message);
     if (status == OXP_OK && one_node_run(&n, second) == OXP_OK)
         for (size_t i = 0; i < n.output_count; i++)
             expect_same(op, example, i, &first[i], &second[i]);
@@ -44,8 +48,8 @@ static void must_run(const oxp_operator *op, const char *example)
         oxp_tensor_release(&second[i]);
     }
     one_node_free(&n);
-    cr_expect_eq(ctx.budget->used, 0, "%s-%d, example \"%s\": %zu bytes are still allocated", op->type, op->since, example,
-                 (size_t)ctx.budget->used);
+    cr_expect_eq(ctx.budget->used, 0, "%s-%d, example \"%s\": %zu bytes are still allocated",
+                 op->type, op->since, example, (size_t)ctx.budget->used);
 }
 
 Test(operator_table, every_example_runs_and_is_repeatable)
@@ -61,7 +65,8 @@ Test(operator_table, every_row_without_subgraphs_has_an_example)
         bool exempt = false;
         for (size_t k = 0; k < 4; k++)
             exempt |= strcmp(op->type, exempt_types[k]) == 0;
-        cr_expect(exempt || (op->examples && op->examples[0]), "%s-%d has no example", op->type, op->since);
+        cr_expect(exempt || (op->examples && op->examples[0]), "%s-%d has no example", op->type,
+                  op->since);
     }
 }
 
@@ -70,7 +75,8 @@ Test(operator_table, no_two_rows_are_the_same_version)
     for (size_t i = 0; i < oxp_operator_count(); i++)
         for (size_t k = i + 1; k < oxp_operator_count(); k++) {
             const oxp_operator *a = oxp_operator_at(i), *b = oxp_operator_at(k);
-            bool same = strcmp(a->type, b->type) == 0 && strcmp(a->domain, b->domain) == 0 && a->since == b->since;
+            bool same = strcmp(a->type, b->type) == 0 && strcmp(a->domain, b->domain) == 0 &&
+                        a->since == b->since;
             cr_expect_not(same, "%s-%d stands twice", a->type, a->since);
         }
 }
@@ -80,9 +86,11 @@ Test(operator_table, the_highest_version_up_to_the_opset_wins)
     for (size_t i = 0; i < oxp_operator_count(); i++) {
         const oxp_operator *op = oxp_operator_at(i);
         bool known;
-        cr_expect_eq(oxp_operator_find(op->domain, op->type, op->since, &known), op, "%s-%d", op->type, op->since);
+        cr_expect_eq(oxp_operator_find(op->domain, op->type, op->since, &known), op, "%s-%d",
+                     op->type, op->since);
         const oxp_operator *older = oxp_operator_find(op->domain, op->type, op->since - 1, &known);
-        cr_expect(known && (!older || older->since < op->since), "%s before %d", op->type, op->since);
+        cr_expect(known && (!older || older->since < op->since), "%s before %d", op->type,
+                  op->since);
     }
 }
 

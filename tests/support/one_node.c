@@ -31,9 +31,11 @@ static oxp_dtype dtype_named(const char *name)
     static const struct {
         const char *name;
         oxp_dtype dtype;
-    } names[] = {{"f32", OXP_FLOAT},   {"f16", OXP_FLOAT16}, {"bf16", OXP_BFLOAT16}, {"f64", OXP_DOUBLE}, {"i8", OXP_INT8},
-                 {"u8", OXP_UINT8},    {"i16", OXP_INT16},   {"u16", OXP_UINT16},    {"i32", OXP_INT32},  {"u32", OXP_UINT32},
-                 {"i64", OXP_INT64},   {"u64", OXP_UINT64},  {"bool", OXP_BOOL}};
+    } names[] = {{"f32", OXP_FLOAT},  {"f16", OXP_FLOAT16}, {"bf16", OXP_BFLOAT16},
+                 {"f64", OXP_DOUBLE}, {"i8", OXP_INT8},     {"u8", OXP_UINT8},
+                 {"i16", OXP_INT16},  {"u16", OXP_UINT16},  {"i32", OXP_INT32},
+                 {"u32", OXP_UINT32}, {"i64", OXP_INT64},   {"u64", OXP_UINT64},
+                 {"bool", OXP_BOOL}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(names[i].name, name) == 0)
             return names[i].dtype;
@@ -80,7 +82,10 @@ static void fill(oxp_tensor *t, size_t input)
     for (size_t i = 0; i < t->count; i++) {
         double u = oxp_random_uniform(&r);
         bool real = oxp_dtype_is_float(t->dtype);
-        store(t, i, real ? 2 * u - 1 : t->dtype == OXP_BOOL ? (double)(u < 0.5) : (double)(int)(u * 4));
+        store(t, i,
+              real                   ? 2 * u - 1
+              : t->dtype == OXP_BOOL ? (double)(u < 0.5)
+                                     : (double)(int)(u * 4));
     }
 }
 
@@ -151,16 +156,18 @@ static bool parse_input(parser *p, one_node *n, char name[64])
 /* Attributes that are lists also when they hold one number. */
 static bool is_list(const char *name)
 {
-    static const char *const names[] = {"strides", "pads",          "dilations",      "kernel_shape", "axes", "perm",
-                                        "split",   "output_padding", "output_shape", "starts",       "ends", "shape",
-                                        "repeats", "scales_list"};
+    static const char *const names[] = {"strides",      "pads",       "dilations", "kernel_shape",
+                                        "axes",         "perm",       "split",     "output_padding",
+                                        "output_shape", "starts",     "ends",      "shape",
+                                        "repeats",      "scales_list"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(names[i], name) == 0)
             return true;
     return false;
 }
 
-static bool set_attribute(parser *p, one_node *n, oxp_node_proto *node, const char *name, const char *value)
+static bool set_attribute(parser *p, one_node *n, oxp_node_proto *node, const char *name,
+                          const char *value)
 {
     if (value[0] == '\'') {
         char text[256];
@@ -182,7 +189,8 @@ static bool set_attribute(parser *p, one_node *n, oxp_node_proto *node, const ch
     if (is_list(name) || strchr(value, ',') || strchr(value, '[')) {
         int64_t list[32];
         size_t count = 0;
-        for (const char *v = value + (value[0] == '['); *v && *v != ']' && count < 32; v += *v == ',') {
+        for (const char *v = value + (value[0] == '['); *v && *v != ']' && count < 32;
+             v += *v == ',') {
             char *end;
             list[count++] = strtoll(v, &end, 10);
             v = end;
@@ -222,7 +230,7 @@ static bool build(one_node *n, const oxp_operator *op, parser *p)
 {
     char names[ONE_NODE_MAX_INPUTS][64];
     const char *inputs[ONE_NODE_MAX_INPUTS], *outputs[16];
-    char output_names[16][8];
+    char output_names[16][32];
     size_t count = 0;
     for (skip_blanks(p); *p->at && *p->at != ';'; skip_blanks(p)) {
         size_t before = n->input_count;
@@ -244,7 +252,8 @@ static bool build(one_node *n, const oxp_operator *op, parser *p)
     for (size_t i = 0; i < n->output_count; i++) {
         snprintf(output_names[i], sizeof output_names[i], "out%zu", i);
         outputs[i] = output_names[i];
-        oxp_value_info info = {.name = outputs[i], .dtype = OXP_FLOAT, .is_tensor = true, .rank = -1};
+        oxp_value_info info = {
+            .name = outputs[i], .dtype = OXP_FLOAT, .is_tensor = true, .rank = -1};
         if (oxp_edit_add_output(n->model, oxp_model_graph(n->model), &info) != OXP_OK)
             return bad(p, "an output");
     }
@@ -261,14 +270,16 @@ static bool build(one_node *n, const oxp_operator *op, parser *p)
     return parse_attributes(p, n, node);
 }
 
-bool one_node_make(one_node *out, oxp_ctx *ctx, const oxp_operator *op, const char *example, char why[512])
+bool one_node_make(one_node *out, oxp_ctx *ctx, const oxp_operator *op, const char *example,
+                   char why[512])
 {
     parser p = {example, why};
     memset(out, 0, sizeof *out);
     out->ctx = ctx;
     oxp_arena_init(&out->arena, ctx);
     bool standard = op->domain[0] == '\0';
-    bool made = oxp_model_new(&out->model, ctx, standard ? op->since : 17) == OXP_OK || bad(&p, ctx->message);
+    bool made = oxp_model_new(&out->model, ctx, standard ? op->since : 17) == OXP_OK ||
+                bad(&p, ctx->message);
     if (made && !standard)
         made = oxp_edit_set_opset(out->model, op->domain, op->since) == OXP_OK;
     made = made && build(out, op, &p);
@@ -297,7 +308,8 @@ oxp_status one_node_run(const one_node *n, oxp_tensor *outputs)
     OXP_TRY(oxp_session_create(&session, n->ctx, n->graph, NULL));
     oxp_tensor made[16] = {0};
     oxp_status status = oxp_session_run(session, fed, made);
-    for (size_t i = 0; i < n->output_count; i++) { /* outputs may borrow what the session or the caller owns */
+    for (size_t i = 0; i < n->output_count;
+         i++) { /* outputs may borrow what the session or the caller owns */
         if (status == OXP_OK)
             status = oxp_tensor_copy(&outputs[i], n->ctx, &made[i]);
         oxp_tensor_release(&made[i]);

@@ -1,4 +1,5 @@
-/* one_node.h - a model of one node, made from an operator's example text (the grammar is in operators/operator.h). */
+/* one_node.h - a model of one node, made from an operator's example text (the grammar is in
+ * operators/operator.h). */
 #ifndef OXP_TESTS_SUPPORT_ONE_NODE_H
 #define OXP_TESTS_SUPPORT_ONE_NODE_H
 
@@ -17,7 +18,8 @@ typedef struct one_node {
 } one_node;
 
 /* False with a message in `why` when the text does not parse or the model does not build. */
-bool one_node_make(one_node *out, oxp_ctx *ctx, const oxp_operator *op, const char *example, char why[512]);
+bool one_node_make(one_node *out, oxp_ctx *ctx, const oxp_operator *op, const char *example,
+                   char why[512]);
 void one_node_free(one_node *n);
 
 /* Runs it in a fresh session; outputs must be all-zero. */

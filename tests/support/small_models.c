@@ -5,11 +5,13 @@
 
 #include "util/random.h"
 
-static oxp_status io(oxp_model *m, const char *name, oxp_dtype dtype, int rank, const int64_t *dims, bool output)
+static oxp_status io(oxp_model *m, const char *name, oxp_dtype dtype, int rank, const int64_t *dims,
+                     bool output)
 {
     oxp_value_info info = {.name = name, .dtype = dtype, .is_tensor = true, .rank = rank};
     memcpy(info.dims, dims, (size_t)rank * sizeof *dims);
-    return output ? oxp_edit_add_output(m, oxp_model_graph(m), &info) : oxp_edit_add_input(m, oxp_model_graph(m), &info);
+    return output ? oxp_edit_add_output(m, oxp_model_graph(m), &info)
+                  : oxp_edit_add_input(m, oxp_model_graph(m), &info);
 }
 
 static oxp_status weight(oxp_model *m, const char *name, int rank, const int64_t *dims, double size)
@@ -24,12 +26,18 @@ static oxp_status weight(oxp_model *m, const char *name, int rank, const int64_t
     return oxp_edit_add_initializer(m, oxp_model_graph(m), name, OXP_FLOAT, rank, dims, data);
 }
 
-static oxp_status node(oxp_model *m, const char *type, size_t count, const char *const *inputs, const char *output,
-                       oxp_node_proto **out)
+static oxp_status node(oxp_model *m, const char *type, size_t count, const char *const *inputs,
+                       const char *output, oxp_node_proto **out)
 {
-    oxp_new_node made = {
-        .type = type, .domain = "", .name = output, .input_count = count, .output_count = 1, .inputs = inputs, .outputs = &output};
-    return oxp_edit_insert_node(out, m, oxp_model_graph(m), oxp_graph_proto_node_count(oxp_model_graph(m)), &made);
+    oxp_new_node made = {.type = type,
+                         .domain = "",
+                         .name = output,
+                         .input_count = count,
+                         .output_count = 1,
+                         .inputs = inputs,
+                         .outputs = &output};
+    return oxp_edit_insert_node(out, m, oxp_model_graph(m),
+                                oxp_graph_proto_node_count(oxp_model_graph(m)), &made);
 }
 
 static oxp_status products(oxp_model **out, oxp_ctx *ctx)
@@ -131,6 +139,8 @@ static oxp_status tied(oxp_model **out, oxp_ctx *ctx)
 }
 
 const small_model small_models[] = {
-    {"products", products}, {"convolutions", convolutions}, {"table", table}, {"transposed", transposed_convolution}, {"tied", tied}, {"chain", chain},
+    {"products", products}, {"convolutions", convolutions},
+    {"table", table},       {"transposed", transposed_convolution},
+    {"tied", tied},         {"chain", chain},
 };
 const size_t small_model_count = sizeof small_models / sizeof *small_models;

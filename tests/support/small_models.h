@@ -6,7 +6,8 @@
 
 typedef struct small_model {
     const char *name;
-    oxp_status (*build)(oxp_model **out, oxp_ctx *ctx); /* opset 13, fixed shapes, one input "x", one output "y" */
+    oxp_status (*build)(oxp_model **out,
+                        oxp_ctx *ctx); /* opset 13, fixed shapes, one input "x", one output "y" */
 } small_model;
 
 extern const small_model small_models[];

@@ -1,6 +1,7 @@
-/* table.c - every row of the technique table on every small model: what it makes loads from its own bytes and runs, is the
- * same twice, is close to the float model, leaves every initializer that it was not asked to change bit-identical, and is the
- * identity when nothing is chosen. A new row is tested without a new test. */
+/* table.c - every row of the technique table on every small model: what it makes loads from its own
+ * bytes and runs, is the same twice, is close to the float model, leaves every initializer that it
+ * was not asked to change bit-identical, and is the identity when nothing is chosen. A new row is
+ * tested without a new test. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,7 +34,8 @@ static void open_bench(bench *b, const small_model *m)
     oxp_ctx_init(&b->ctx);
     oxp_arena_init(&b->arena, &b->ctx);
     cr_assert_eq(m->build(&b->model, &b->ctx), OXP_OK, "%s: %s", m->name, b->ctx.message);
-    cr_assert_eq(oxp_graph_build(&b->graph, &b->arena, b->model), OXP_OK, "%s: %s", m->name, b->ctx.message);
+    cr_assert_eq(oxp_graph_build(&b->graph, &b->arena, b->model), OXP_OK, "%s: %s", m->name,
+                 b->ctx.message);
     oxp_input_options options = OXP_INPUT_OPTIONS_INIT;
     options.random_samples = SAMPLES;
     cr_assert_eq(oxp_samples_open(&b->samples, &b->ctx, b->graph, NULL, NULL, &options), OXP_OK);
@@ -49,7 +51,8 @@ static void close_bench(bench *b)
     oxp_samples_close(&b->samples);
     oxp_arena_free(&b->arena);
     oxp_model_free(b->model);
-    cr_expect_eq(b->ctx.budget->used, 0, "%zu bytes are still allocated", (size_t)b->ctx.budget->used);
+    cr_expect_eq(b->ctx.budget->used, 0, "%zu bytes are still allocated",
+                 (size_t)b->ctx.budget->used);
 }
 
 /* Every value that any integer node could need. */
@@ -59,7 +62,8 @@ static void calibrate(bench *b)
     for (size_t i = 0; i < b->count; i++)
         chosen[i] = b->choices[i].technique != NULL && b->choices[i].technique->needs_data;
     oxp_islands islands;
-    cr_assert_eq(oxp_islands_find(&islands, &b->arena, b->graph, b->sites, b->count, chosen), OXP_OK);
+    cr_assert_eq(oxp_islands_find(&islands, &b->arena, b->graph, b->sites, b->count, chosen),
+                 OXP_OK);
     oxp_watch *watches = oxp_arena_alloc(&b->arena, islands.count + 1, sizeof *watches);
     size_t watch_count = 0;
     for (size_t i = 0; i < islands.count; i++) {
@@ -68,8 +72,8 @@ static void calibrate(bench *b)
             watches[watch_count++] = (oxp_watch){islands.graphs[q->graph_id], q->value};
     }
     oxp_calibration_options options = {.method = OXP_METHOD_MINMAX};
-    cr_assert_eq(oxp_calibrate(&b->ranges, &b->arena, b->graph, &b->samples.source, NULL, SAMPLES, watches, watch_count, NULL, 0,
-                               &options),
+    cr_assert_eq(oxp_calibrate(&b->ranges, &b->arena, b->graph, &b->samples.source, NULL, SAMPLES,
+                               watches, watch_count, NULL, 0, &options),
                  OXP_OK, "%s", b->ctx.message);
 }
 
@@ -89,7 +93,8 @@ static size_t choose(bench *b, const oxp_technique *t)
 static void pack(bench *b, uint8_t **bytes, size_t *size)
 {
     oxp_model *out;
-    cr_assert_eq(oxp_edit_apply(&out, b->model, b->choices, b->codes, NULL, &b->ranges), OXP_OK, "%s", b->ctx.message);
+    cr_assert_eq(oxp_edit_apply(&out, b->model, b->choices, b->codes, NULL, &b->ranges), OXP_OK,
+                 "%s", b->ctx.message);
     cr_assert_eq(oxp_model_pack(bytes, size, out), OXP_OK, "%s", b->ctx.message);
     oxp_model_free(out);
 }
@@ -100,9 +105,13 @@ static void check_close(bench *b, const char *title, const uint8_t *bytes, size_
     oxp_difference d[4];
     oxp_model *written;
     oxp_load_options options = {0};
-    cr_assert_eq(oxp_model_load_memory(&written, &b->ctx, bytes, size, NULL, &options), OXP_OK, "%s: %s", title, b->ctx.message);
-    cr_assert_eq(oxp_reference_make(&reference, &b->ctx, b->graph, &b->samples.source, NULL, SAMPLES), OXP_OK);
-    cr_assert_eq(oxp_evaluate(d, &reference, written, SAMPLES, NULL), OXP_OK, "%s: %s", title, b->ctx.message);
+    cr_assert_eq(oxp_model_load_memory(&written, &b->ctx, bytes, size, NULL, &options), OXP_OK,
+                 "%s: %s", title, b->ctx.message);
+    cr_assert_eq(
+        oxp_reference_make(&reference, &b->ctx, b->graph, &b->samples.source, NULL, SAMPLES),
+        OXP_OK);
+    cr_assert_eq(oxp_evaluate(d, &reference, written, SAMPLES, NULL), OXP_OK, "%s: %s", title,
+                 b->ctx.message);
     double db = oxp_least_sqnr(&reference, d);
     cr_expect(db > 25 && db < 80, "%s: %.2f dB", title, db);
     oxp_reference_free(&reference);
@@ -124,9 +133,12 @@ static void check_untouched(bench *b, const char *title, const uint8_t *bytes, s
             oxp_tensor x, y;
             if (strcmp(name, oxp_tensor_proto_name(oxp_graph_proto_initializer(q, k))) != 0)
                 continue;
-            cr_assert_eq(oxp_tensor_decode(&x, &arena, b->model, oxp_graph_proto_initializer(p, i)), OXP_OK);
-            cr_assert_eq(oxp_tensor_decode(&y, &arena, written, oxp_graph_proto_initializer(q, k)), OXP_OK);
-            cr_expect(x.dtype == y.dtype && x.count == y.count && memcmp(x.data, y.data, oxp_tensor_bytes(&x)) == 0,
+            cr_assert_eq(oxp_tensor_decode(&x, &arena, b->model, oxp_graph_proto_initializer(p, i)),
+                         OXP_OK);
+            cr_assert_eq(oxp_tensor_decode(&y, &arena, written, oxp_graph_proto_initializer(q, k)),
+                         OXP_OK);
+            cr_expect(x.dtype == y.dtype && x.count == y.count &&
+                          memcmp(x.data, y.data, oxp_tensor_bytes(&x)) == 0,
                       "%s: initializer %s changed", title, name);
         }
     oxp_arena_free(&arena);
@@ -143,12 +155,14 @@ Test(technique_table, every_row_on_every_small_model)
             uint8_t *first, *second;
             size_t size, again;
             open_bench(&b, &small_models[m]);
-            snprintf(title, sizeof title, "%s on %s", oxp_technique_at(t)->name, small_models[m].name);
+            snprintf(title, sizeof title, "%s on %s", oxp_technique_at(t)->name,
+                     small_models[m].name);
             if (choose(&b, oxp_technique_at(t))) {
                 calibrate(&b);
                 pack(&b, &first, &size);
                 pack(&b, &second, &again);
-                cr_expect(size == again && memcmp(first, second, size) == 0, "%s: not the same twice", title);
+                cr_expect(size == again && memcmp(first, second, size) == 0,
+                          "%s: not the same twice", title);
                 check_close(&b, title, first, size);
                 check_untouched(&b, title, first, size);
                 oxp_free(first);
@@ -169,7 +183,8 @@ Test(technique_table, nothing_chosen_is_the_identity)
         open_bench(&b, &small_models[m]);
         pack(&b, &after, &after_size);
         cr_assert_eq(oxp_model_pack(&before, &before_size, b.model), OXP_OK);
-        cr_expect(before_size == after_size && memcmp(before, after, before_size) == 0, "%s", small_models[m].name);
+        cr_expect(before_size == after_size && memcmp(before, after, before_size) == 0, "%s",
+                  small_models[m].name);
         oxp_free(before);
         oxp_free(after);
         close_bench(&b);
@@ -195,8 +210,8 @@ Test(technique_table, the_same_bytes_at_any_thread_count)
             close_bench(&b);
         }
         for (int k = 1; k < 3; k++)
-            cr_expect(sizes[0] == sizes[k] && memcmp(bytes[0], bytes[k], sizes[0]) == 0, "%s at %d threads",
-                      small_models[m].name, k + 1);
+            cr_expect(sizes[0] == sizes[k] && memcmp(bytes[0], bytes[k], sizes[0]) == 0,
+                      "%s at %d threads", small_models[m].name, k + 1);
         for (int k = 0; k < 3; k++)
             free(bytes[k]);
     }

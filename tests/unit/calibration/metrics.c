@@ -1,4 +1,5 @@
-/* Metrics: SQNR and KL on known numbers; intervals against exact binomial facts and their promised coverage. */
+/* Metrics: SQNR and KL on known numbers; intervals against exact binomial facts and their promised
+ * coverage. */
 #include "calibration/metrics.h"
 
 #include <criterion/criterion.h>
@@ -8,8 +9,11 @@
 
 static oxp_tensor tensor(float *data, int64_t rows, int64_t columns)
 {
-    return (oxp_tensor){
-        .dtype = OXP_FLOAT, .rank = 2, .dims = {rows, columns}, .count = (size_t)(rows * columns), .data = data};
+    return (oxp_tensor){.dtype = OXP_FLOAT,
+                        .rank = 2,
+                        .dims = {rows, columns},
+                        .count = (size_t)(rows * columns),
+                        .data = data};
 }
 
 Test(metrics, sqnr_of_a_tenth_is_twenty_decibels)
@@ -35,7 +39,8 @@ Test(metrics, kl_of_logits_and_of_probabilities_agree)
     for (int i = 0; i < 3; i++) {
         pa[i] = (float)(exp((double)la[i]) / za);
         pb[i] = (float)(exp((double)lb[i]) / zb);
-        expected += exp((double)la[i]) / za * log(exp((double)la[i]) / za / (exp((double)lb[i]) / zb));
+        expected +=
+            exp((double)la[i]) / za * log(exp((double)la[i]) / za / (exp((double)lb[i]) / zb));
     }
     oxp_difference d;
     oxp_tensor a = tensor(la, 1, 3), b = tensor(lb, 1, 3);
@@ -98,7 +103,8 @@ Test(metrics, intervals_cover_as_often_as_they_promise)
                 only_a += u < 0.05;
                 only_b += u > 0.98;
             }
-            oxp_interval p = oxp_interval_proportion(hits, 60, 0.95), d = oxp_interval_paired(only_a, only_b, 60, 0.95);
+            oxp_interval p = oxp_interval_proportion(hits, 60, 0.95),
+                         d = oxp_interval_paired(only_a, only_b, 60, 0.95);
             covered += p.low <= chances[k] && chances[k] <= p.high;
             paired += d.low <= -0.03 && -0.03 <= d.high; /* 0.02 - 0.05 */
         }

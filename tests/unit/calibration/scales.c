@@ -1,5 +1,6 @@
-/* Scales against known optima: the least mean squared error of 256 levels on N(0,1) is 8.83e-5 (40.5 dB), found by quadrature;
- * percentile against a sorted array; entropy must not take the smallest clip of a Gaussian. */
+/* Scales against known optima: the least mean squared error of 256 levels on N(0,1) is 8.83e-5
+ * (40.5 dB), found by quadrature; percentile against a sorted array; entropy must not take the
+ * smallest clip of a Gaussian. */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
@@ -29,7 +30,8 @@ static double mean_squared_error(oxp_scale s)
     return sum / N;
 }
 
-/* Brute force over both ends; the draw's own optimum lies within its tail's noise of the distribution's. */
+/* Brute force over both ends; the draw's own optimum lies within its tail's noise of the
+ * distribution's. */
 Test(scales, mse_reaches_the_optimum_on_a_gaussian)
 {
     gaussian(0);

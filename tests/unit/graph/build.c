@@ -28,7 +28,8 @@ static void stop(fixture *f)
 
 static void io(fixture *f, const char *name, bool output)
 {
-    oxp_value_info info = {.name = name, .dtype = OXP_FLOAT, .is_tensor = true, .rank = 1, .dims = {4}};
+    oxp_value_info info = {
+        .name = name, .dtype = OXP_FLOAT, .is_tensor = true, .rank = 1, .dims = {4}};
     oxp_graph_proto *g = oxp_model_graph(f->model);
     cr_assert_eq((output ? oxp_edit_add_output : oxp_edit_add_input)(f->model, g, &info), OXP_OK);
 }
@@ -36,10 +37,16 @@ static void io(fixture *f, const char *name, bool output)
 static void add(fixture *f, const char *a, const char *b, const char *out)
 {
     const char *inputs[2] = {a, b};
-    oxp_new_node n = {
-        .type = "Add", .domain = "", .name = out, .input_count = 2, .output_count = 1, .inputs = inputs, .outputs = &out};
+    oxp_new_node n = {.type = "Add",
+                      .domain = "",
+                      .name = out,
+                      .input_count = 2,
+                      .output_count = 1,
+                      .inputs = inputs,
+                      .outputs = &out};
     oxp_graph_proto *g = oxp_model_graph(f->model);
-    cr_assert_eq(oxp_edit_insert_node(NULL, f->model, g, oxp_graph_proto_node_count(g), &n), OXP_OK);
+    cr_assert_eq(oxp_edit_insert_node(NULL, f->model, g, oxp_graph_proto_node_count(g), &n),
+                 OXP_OK);
 }
 
 static void expect_failure(fixture *f, const char *code, const char *part)
@@ -57,11 +64,14 @@ Test(graph, values_know_their_maker_and_their_uses)
     start(&f);
     io(&f, "x", false);
     io(&f, "z", true);
-    cr_assert_eq(oxp_edit_add_initializer(f.model, oxp_model_graph(f.model), "w", OXP_FLOAT, 1, (int64_t[]){4}, w), OXP_OK);
+    cr_assert_eq(oxp_edit_add_initializer(f.model, oxp_model_graph(f.model), "w", OXP_FLOAT, 1,
+                                          (int64_t[]){4}, w),
+                 OXP_OK);
     add(&f, "x", "w", "y");
     add(&f, "y", "y", "z");
     cr_assert_eq(oxp_graph_build(&f.graph, &f.arena, f.model), OXP_OK, "%s", f.ctx.message);
-    const oxp_value *x = &f.graph->values[oxp_graph_find_value(f.graph, "x")], *y = &f.graph->values[oxp_graph_find_value(f.graph, "y")];
+    const oxp_value *x = &f.graph->values[oxp_graph_find_value(f.graph, "x")],
+                    *y = &f.graph->values[oxp_graph_find_value(f.graph, "y")];
     const oxp_value *c = &f.graph->values[oxp_graph_find_value(f.graph, "w")];
     cr_expect_eq(x->kind, OXP_VALUE_INPUT);
     cr_expect_eq(y->kind, OXP_VALUE_NODE);

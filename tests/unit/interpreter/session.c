@@ -1,4 +1,5 @@
-/* Sessions: memory returns at the last use, a second sample allocates nothing more, outputs may overwrite what dies. */
+/* Sessions: memory returns at the last use, a second sample allocates nothing more, outputs may
+ * overwrite what dies. */
 #include "interpreter/interpreter.h"
 
 #include <criterion/criterion.h>
@@ -20,15 +21,22 @@ typedef struct fixture {
 
 static void io(oxp_model *m, const char *name, bool output)
 {
-    oxp_value_info info = {.name = name, .dtype = OXP_FLOAT, .is_tensor = true, .rank = 1, .dims = {N}};
+    oxp_value_info info = {
+        .name = name, .dtype = OXP_FLOAT, .is_tensor = true, .rank = 1, .dims = {N}};
     oxp_graph_proto *g = oxp_model_graph(m);
     cr_assert_eq((output ? oxp_edit_add_output : oxp_edit_add_input)(m, g, &info), OXP_OK);
 }
 
-static void node(oxp_model *m, const char *type, size_t count, const char *const *inputs, const char *out)
+static void node(oxp_model *m, const char *type, size_t count, const char *const *inputs,
+                 const char *out)
 {
-    oxp_new_node n = {
-        .type = type, .domain = "", .name = out, .input_count = count, .output_count = 1, .inputs = inputs, .outputs = &out};
+    oxp_new_node n = {.type = type,
+                      .domain = "",
+                      .name = out,
+                      .input_count = count,
+                      .output_count = 1,
+                      .inputs = inputs,
+                      .outputs = &out};
     oxp_graph_proto *g = oxp_model_graph(m);
     cr_assert_eq(oxp_edit_insert_node(NULL, m, g, oxp_graph_proto_node_count(g), &n), OXP_OK);
 }
@@ -66,7 +74,8 @@ Test(session, memory_follows_what_lives_and_not_the_length_of_the_net)
     oxp_tensor out = {0};
     cr_assert_eq(oxp_session_run(s, in, &out), OXP_OK, "%s", f.ctx.message);
     cr_expect_eq(((float *)out.data)[7], 7.0f * (CHAIN + 1));
-    cr_expect_leq(f.ctx.budget->peak - before, 3 * N * sizeof(float) + 4096, "%zu bytes", f.ctx.budget->peak - before);
+    cr_expect_leq(f.ctx.budget->peak - before, 3 * N * sizeof(float) + 4096, "%zu bytes",
+                  f.ctx.budget->peak - before);
     oxp_tensor_release(&out);
     size_t after = f.ctx.budget->used;
     cr_assert_eq(oxp_session_run(s, in, &out), OXP_OK);

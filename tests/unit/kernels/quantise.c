@@ -1,4 +1,5 @@
-/* Quantisers: ties to even, zero exact, scales never degenerate, the searched weight scale never worse than the plain one. */
+/* Quantisers: ties to even, zero exact, scales never degenerate, the searched weight scale never
+ * worse than the plain one. */
 #include "kernels/quantise.h"
 
 #include <criterion/criterion.h>
@@ -11,7 +12,8 @@ Test(quantise, zero_is_exact_for_any_range)
 {
     oxp_random r = oxp_random_make(3, 1, 4);
     for (int i = 0; i < 1000; i++) {
-        float low = (float)(oxp_random_normal(&r) * 10), high = (float)(oxp_random_normal(&r) * 10), zero = 0, out = 1;
+        float low = (float)(oxp_random_normal(&r) * 10), high = (float)(oxp_random_normal(&r) * 10),
+              zero = 0, out = 1;
         oxp_scale s = oxp_scale_for_range(fminf(low, high), fmaxf(low, high), 255);
         oxp_fake_quantise_u8(&out, &zero, 1, s, 255);
         cr_assert_eq(out, 0.0f);
@@ -66,7 +68,8 @@ static double error_of(const float *w, const int8_t *q, const float *s, oxp_weig
 
 Test(quantise, the_searched_scale_is_never_worse_than_the_largest_size)
 {
-    const oxp_weight_layout layouts[] = {{1, 1, 16, 27}, {1, 40, 16, 1}, {2, 1, 8, 30}, {3, 10, 7, 2}};
+    const oxp_weight_layout layouts[] = {
+        {1, 1, 16, 27}, {1, 40, 16, 1}, {2, 1, 8, 30}, {3, 10, 7, 2}};
     oxp_random r = oxp_random_make(5, 9, 2);
     for (size_t k = 0; k < 4; k++) {
         oxp_weight_layout l = layouts[k];
@@ -81,12 +84,14 @@ Test(quantise, the_searched_scale_is_never_worse_than_the_largest_size)
             for (size_t o = 0; o < l.outer; o++)
                 for (size_t c = 0; c < l.channels; c++)
                     for (size_t i = 0; i < l.inner; i++) {
-                        float size = fabsf(w[((b * l.outer + o) * l.channels + c) * l.inner + i]) / 127;
+                        float size =
+                            fabsf(w[((b * l.outer + o) * l.channels + c) * l.inner + i]) / 127;
                         plain[b * l.channels + c] = fmaxf(plain[b * l.channels + c], size);
                     }
         oxp_quantise_weight_with(plain_codes, plain, w, l, 127);
         oxp_quantise_weight(codes, scales, w, l, 127);
-        cr_expect_leq(error_of(w, codes, scales, l), error_of(w, plain_codes, plain, l) * (1 + 1e-6), "layout %zu", k);
+        cr_expect_leq(error_of(w, codes, scales, l),
+                      error_of(w, plain_codes, plain, l) * (1 + 1e-6), "layout %zu", k);
     }
 }
 

@@ -21,7 +21,8 @@ static void draw(void)
 
 static bool same(const oxp_histogram *x, const oxp_histogram *y)
 {
-    return x->exponent == y->exponent && x->count == y->count && x->min == y->min && x->max == y->max && x->huge == y->huge &&
+    return x->exponent == y->exponent && x->count == y->count && x->min == y->min &&
+           x->max == y->max && x->huge == y->huge &&
            memcmp(x->positive, y->positive, sizeof x->positive) == 0 &&
            memcmp(x->negative, y->negative, sizeof x->negative) == 0;
 }
@@ -100,6 +101,7 @@ Test(histogram, quantiles_agree_with_a_sorted_array_to_one_bin)
     const double shares[] = {0.001, 0.01, 0.5, 0.9, 0.99, 0.9999};
     for (size_t i = 0; i < 6; i++) {
         float sorted = values[(size_t)ceil(shares[i] * N) - 1];
-        cr_expect_leq(fabsf(oxp_histogram_quantile(&a, shares[i], true) - sorted), 2 * width, "share %g", shares[i]);
+        cr_expect_leq(fabsf(oxp_histogram_quantile(&a, shares[i], true) - sorted), 2 * width,
+                      "share %g", shares[i]);
     }
 }

@@ -1,4 +1,5 @@
-/* The guard: reaches a bound that some form can reach, changes nothing when the bound holds, names what it took back. */
+/* The guard: reaches a bound that some form can reach, changes nothing when the bound holds, names
+ * what it took back. */
 #include "planner/guard.h"
 
 #include <criterion/criterion.h>
@@ -35,13 +36,15 @@ static void start(fixture *f)
     cr_assert_eq(small_models[0].build(&f->model, &f->ctx), OXP_OK);
     cr_assert_eq(oxp_graph_build(&f->graph, &f->arena, f->model), OXP_OK);
     cr_assert_eq(oxp_samples_open(&f->samples, &f->ctx, f->graph, NULL, NULL, &options), OXP_OK);
-    cr_assert_eq(oxp_reference_make(&f->reference, &f->ctx, f->graph, &f->samples.source, NULL, 8), OXP_OK);
+    cr_assert_eq(oxp_reference_make(&f->reference, &f->ctx, f->graph, &f->samples.source, NULL, 8),
+                 OXP_OK);
     cr_assert_eq(oxp_sites_find(&f->sites, &f->count, &f->arena, f->graph), OXP_OK);
     f->codes = oxp_arena_alloc(&f->arena, f->count, sizeof *f->codes);
     cr_assert_eq(oxp_codes_make(f->codes, &f->arena, f->sites, f->count, 127), OXP_OK);
     for (size_t i = 0; i < f->count; i++) {
         bool product = oxp_technique_dynamic.applies(&f->sites[i], &why);
-        f->choices[i] = (oxp_choice){.technique = product ? &oxp_technique_dynamic : &oxp_technique_w8, .limit = 127};
+        f->choices[i] = (oxp_choice){
+            .technique = product ? &oxp_technique_dynamic : &oxp_technique_w8, .limit = 127};
     }
 }
 

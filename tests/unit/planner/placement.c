@@ -87,7 +87,8 @@ Test(placement, pair_sums_agree_with_brute_force)
         int size = 60 + trial % 40;
         for (size_t i = 0; i < sizeof codes; i++)
             codes[i] = (int8_t)((int)oxp_random_below(&r, (size_t)(2 * size + 1)) - size);
-        cr_assert_eq(oxp_pair_sums_saturate(conv, codes, 255), conv_saturates(codes, 16, 3, 9), "trial %d", trial);
+        cr_assert_eq(oxp_pair_sums_saturate(conv, codes, 255), conv_saturates(codes, 16, 3, 9),
+                     "trial %d", trial);
     }
     stop(&f);
 }
@@ -124,8 +125,8 @@ Test(placement, every_weight_that_is_not_in_integers_has_a_reason)
         start(&f, small_models[m].name);
         place(&f, choices, &(oxp_placement_options){.precision = OXP_PRECISION_W8A8});
         for (size_t i = 0; i < f.count; i++)
-            cr_expect(oxp_choice_level(&choices[i]) == OXP_LEVEL_INTEGER || choices[i].reason, "%s site %zu",
-                      small_models[m].name, i);
+            cr_expect(oxp_choice_level(&choices[i]) == OXP_LEVEL_INTEGER || choices[i].reason,
+                      "%s site %zu", small_models[m].name, i);
         stop(&f);
     }
 }
@@ -142,10 +143,13 @@ Test(placement, work_decides_whether_a_wide_layer_pays)
     place(&f, choices, &(oxp_placement_options){.precision = OXP_PRECISION_W8A8, .work = work});
     for (size_t i = 0; i < f.count; i++)
         cr_expect_neq(oxp_choice_level(&choices[i]), OXP_LEVEL_INTEGER);
-    place(&f, choices, &(oxp_placement_options){.precision = OXP_PRECISION_W8A8, .everywhere = true});
+    place(&f, choices,
+          &(oxp_placement_options){.precision = OXP_PRECISION_W8A8, .everywhere = true});
     for (size_t i = 0; i < f.count; i++)
         cr_expect_eq(oxp_choice_level(&choices[i]), OXP_LEVEL_INTEGER);
-    place(&f, choices, &(oxp_placement_options){.precision = OXP_PRECISION_W8A8, .stored_only = true, .everywhere = true});
+    place(&f, choices,
+          &(oxp_placement_options){
+              .precision = OXP_PRECISION_W8A8, .stored_only = true, .everywhere = true});
     for (size_t i = 0; i < f.count; i++)
         cr_expect_neq(oxp_choice_level(&choices[i]), OXP_LEVEL_INTEGER);
     stop(&f);

@@ -17,5 +17,6 @@ Test(glob, star_crosses_slashes)
 
 Test(glob, many_stars_take_no_exponential_time)
 {
-    cr_expect_not(oxp_glob("*a*a*a*a*a*a*a*a*a*a*a*a*b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
+    cr_expect_not(oxp_glob("*a*a*a*a*a*a*a*a*a*a*a*a*b",
+                           "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
 }

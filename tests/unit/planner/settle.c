@@ -1,4 +1,5 @@
-/* A float layer between integer layers would be quantised by ONNX Runtime: the reader behind it goes back. */
+/* A float layer between integer layers would be quantised by ONNX Runtime: the reader behind it
+ * goes back. */
 #include <criterion/criterion.h>
 #include <string.h>
 
@@ -23,7 +24,8 @@ static void settle(const bool integer[3], bool out[3])
     cr_assert_eq(oxp_sites_find(&sites, &count, &arena, graph), OXP_OK);
     cr_assert_eq(count, 3);
     for (size_t i = 0; i < 3; i++)
-        choices[i] = (oxp_choice){.technique = integer[i] ? &oxp_technique_w8a8 : &oxp_technique_w8};
+        choices[i] =
+            (oxp_choice){.technique = integer[i] ? &oxp_technique_w8a8 : &oxp_technique_w8};
     cr_assert_eq(oxp_settle_choices(graph, sites, count, choices), OXP_OK);
     for (size_t i = 0; i < 3; i++) {
         out[i] = choices[i].technique == &oxp_technique_w8a8;
