@@ -75,7 +75,7 @@ Test(prepare, a_model_of_nothing_but_bad_places_ends_after_some)
     start(13);
     input("x", DIMS(-1, 4, 3, 3));
     for (int i = 0; i < 12; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "p%02d", i);
         ill_conditioned("x", name);
         output(name);
