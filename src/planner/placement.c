@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define LEAST_CONV_WIDTH 32.0 /* H below which a dense convolution gains nothing in integers */
+#define LEAST_CONV_WIDTH 20.0 /* H below which a dense convolution gains nothing in integers */
 #define LEAST_PRODUCT 16384   /* weights of a matrix product below which it gains nothing */
 
 /* One thread: what a float multiply-accumulate takes, which share of it integers save, and what

@@ -230,6 +230,9 @@ static void fill_json(json_t *root, const oxp_compression *c)
         oxp_json_integer(d, "samples", (long long)c->samples.source.count);
         oxp_json_integer(d, "held_out", c->in_sample ? 0 : (long long)c->held_count);
         oxp_json_boolean(d, "in_sample", c->in_sample);
+        json_t *measured = oxp_json_array(d, "measured_on");
+        for (size_t i = 0; i < c->held_count; i++)
+            json_array_append_new(measured, json_integer((json_int_t)c->held[i]));
         oxp_json_boolean(d, "random", c->samples.dataset == NULL);
         oxp_hash_hex(hex, oxp_samples_hash(&c->samples));
         if (c->samples.dataset)
