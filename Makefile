@@ -58,7 +58,7 @@ COMPILE_GENERATED = $(CC) $(BASE) -w -fvisibility=hidden $(CPPFLAGS) $(CFLAGS) -
 # OpenMP is linked for omp_set_num_threads() alone: oneDNN brings the same libgomp.
 LINK_FLAGS := $(if $(SANITIZE),$(SANITIZERS)) -pthread -Wl,--as-needed \
               -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code
-LIBRARIES  := -lprotobuf-c -lxxhash -ldnnl -llapacke -lopenblas -lzip -ljansson -lz -lgomp -lm
+LIBRARIES  := -lprotobuf-c -lxxhash -ldnnl -ljansson -lz -lgomp -lm
 
 # ---- files -------------------------------------------------------------------------------------
 
@@ -146,7 +146,7 @@ $(TEST_SUPPORT): $(BUILD)/%.o: %.c $(BUILD)/flags | $(SCHEMA_HEADER) preflight
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -Itests -c $< -o $@
 
-$(UNIT_TESTS): TEST_LIBRARY := -lcriterion
+$(UNIT_TESTS): TEST_LIBRARY := -lcriterion -lzip
 $(UNIT_TESTS): | preflight-tests
 $(UNIT_TESTS) $(PLAIN_TESTS): $(BUILD)/%: %.c $(TEST_SUPPORT) $(STATIC)
 	$(call say,TEST)

@@ -81,6 +81,10 @@ OXP_API void oxp_ctx_set_seed(oxp_ctx *ctx, uint64_t seed); /* default 0 */
 /* Default: 75 % of what the process may have. */
 OXP_API void oxp_ctx_set_max_memory(oxp_ctx *ctx, size_t bytes);
 OXP_API void oxp_ctx_set_timeout(oxp_ctx *ctx, double seconds); /* from now on; 0 = none */
+/* Pins the arithmetic of this process to "baseline", "avx2" or "avx512", so that what is made from
+ * data has the same bytes on every processor that has it. Before the first model is run, or
+ * OXP_EUSAGE; so too when the processor has not got it. */
+OXP_API oxp_status oxp_pin_instruction_set(oxp_ctx *ctx, const char *instruction_set);
 /* `log` gets one line without a newline; `progress` a stage's name and how far it is, and cancels
  * by returning non-zero (OXP_ECANCELLED). Either may be NULL. */
 OXP_API void
@@ -130,7 +134,7 @@ typedef struct oxp_input_options {
 typedef struct oxp_compress_options {
     size_t size;
     oxp_input_options input;
-    const char *precision; /* "none", "w8a8", "dynamic", "w8" */
+    const char *precision; /* "none", "w8a8", "dynamic", "w8", "fp16" */
     const char *data;      /* samples: .npz, .npy or a folder; NULL: none */
     const char *labels;    /* .npy of labels that override those in `data`, or NULL */
     /* "auto", "minmax", "percentile[:P]", "entropy", "mse"; NULL = auto */

@@ -18,12 +18,10 @@ build|protobuf-c-compiler|command protoc-c|schema compiler
 build|libprotobuf-c-dev|header protobuf-c/protobuf-c.h|model files
 build|libxxhash-dev|header xxhash.h|hashes
 build|libdnnl-dev|header oneapi/dnnl/dnnl.h|float kernels
-build|libopenblas-dev|header cblas.h|matrix products
-build|liblapacke-dev|header lapacke.h|factorisations
-build|libzip-dev|header zip.h|npz files
 build|libjansson-dev|header jansson.h|JSON
-build|zlib1g-dev|header zlib.h|compression
+build|zlib1g-dev|header zlib.h|npz files
 unit|libcriterion-dev|header criterion/criterion.h|unit tests
+unit|libzip-dev|header zip.h|unit tests
 test|g++|command c++|header check
 test|binutils|command nm|object checks
 test|pkg-config|command pkg-config|install test
@@ -31,8 +29,6 @@ test|clang-format|command clang-format|style check
 test|python3|command python3|oracle
 test|python3-venv|python ensurepip|oracle
 test|libonnx-testdata|file /usr/share/libonnx-testdata/data|conformance
-test|strace|command strace|file access checks
-test|xz-utils|command xz|archives
 END
 }
 

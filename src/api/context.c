@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "kernels/libraries.h"
 #include "util/memory.h"
 
 static int processors(void)
@@ -72,4 +73,16 @@ const char *oxp_ctx_error_message(const oxp_ctx *ctx)
 void oxp_ctx_clear_error(oxp_ctx *ctx)
 {
     oxp_ctx_clear(ctx);
+}
+
+oxp_status oxp_pin_instruction_set(oxp_ctx *ctx, const char *instruction_set)
+{
+    if (oxp_kernels_pin(instruction_set))
+        return OXP_OK;
+    char quoted[OXP_QUOTED_MAX];
+    return oxp_fail(
+        ctx, OXP_EUSAGE, "E-ISA",
+        "instruction set %s cannot be pinned: this processor has not got it, or a model "
+        "was run before (in use: %s)",
+        oxp_quote(quoted, instruction_set), oxp_kernels_instruction_set());
 }

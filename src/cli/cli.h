@@ -47,7 +47,7 @@ typedef struct settings {
     double timeout;
     flag_list batch_axes, dims;
     bool allow_symlinks, allow_hardlinks;
-    const char *nonfinite;
+    const char *nonfinite, *isa;
     size_t random;
 } settings;
 

@@ -10,10 +10,11 @@ static struct {
 
 static const flag own[] = {
     {"--output", "-o", FLAG_TEXT, &options.output, "OUT", NULL, "the compressed model"},
-    {"--precision", NULL, FLAG_WORD, &options.precision, "P", "w8a8|dynamic|w8|none",
+    {"--precision", NULL, FLAG_WORD, &options.precision, "P", "w8a8|dynamic|w8|fp16|none",
      "w8a8: integer arithmetic where it is faster and holds, every other weight stored in 8 bits "
      "(needs samples); dynamic: matrix products in integers, scaled at run time; w8: weights "
-     "stored in 8 bits, arithmetic in float; none: the same bytes"},
+     "stored in 8 bits, arithmetic in float; fp16: the same in "
+     "half precision; none: the same bytes"},
     {"--data", NULL, FLAG_TEXT, &options.data, "D", NULL,
      "calibration samples: .npz, .npy or a folder"},
     {"--labels", NULL, FLAG_TEXT, &options.labels, "FILE.npy", NULL,

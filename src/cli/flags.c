@@ -23,6 +23,8 @@ static const flag common_list[] = {
      "most memory to use, such as 2GiB (default: 75 % of what the process may have)"},
     {"--timeout", NULL, FLAG_REAL, &shared.timeout, "S", NULL,
      "give up after S seconds (default 0: never)"},
+    {"--isa", NULL, FLAG_WORD, &shared.isa, "ISA", "baseline|avx2|avx512",
+     "compute with this instruction set, for the same bytes on every processor that has it"},
     {"--force", NULL, FLAG_SWITCH, &shared.force, NULL, NULL,
      "replace an existing output, never an input"},
 };

@@ -110,7 +110,8 @@ static int run_command_line(const command *c, int argc, char **argv)
     if (!ctx)
         return fail(5, "E-LIMIT-MEM", "out of memory");
     set_up(ctx);
-    status = c->run(ctx, positional);
+    oxp_status pinned = shared.isa ? oxp_pin_instruction_set(ctx, shared.isa) : OXP_OK;
+    status = pinned == OXP_OK ? c->run(ctx, positional) : fail_ctx(ctx, pinned);
     oxp_ctx_free(ctx);
     return status;
 }

@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "calibration/drop.h"
+#include "kernels/libraries.h"
 #include "onnx/save.h"
 #include "planner/settings.h"
 #include "techniques/islands.h"
@@ -62,6 +63,7 @@ static oxp_status open_samples(oxp_compression *c)
 static int64_t needed_opset(const oxp_compression *c)
 {
     static const int64_t needed[] = {[OXP_PRECISION_NONE] = 0,
+                                     [OXP_PRECISION_FP16] = 0,
                                      [OXP_PRECISION_W8] = 0,
                                      [OXP_PRECISION_DYNAMIC] = 11,
                                      [OXP_PRECISION_W8A8] = 13};
@@ -383,6 +385,13 @@ static oxp_status narrow(oxp_compression *c)
 
 /* ---- guard ---- */
 
+/* The bound is a promise of the precisions that quantise activations. */
+static bool has_integer_precision(const oxp_compression *c)
+{
+    return c->placement.precision == OXP_PRECISION_W8A8 ||
+           c->placement.precision == OXP_PRECISION_DYNAMIC;
+}
+
 static oxp_status guard(oxp_compression *c)
 {
     if (!c->has_samples)
@@ -395,9 +404,7 @@ static oxp_status guard(oxp_compression *c)
             OXP_TRY(oxp_reference_label(&c->reference, i, labels,
                                         oxp_dataset_rows(c->samples.dataset, c->held[i])));
     }
-    bool any = c->placement.precision == OXP_PRECISION_W8A8 ||
-               c->placement.precision == OXP_PRECISION_DYNAMIC;
-    if (c->options->min_sqnr_db <= 0 || !any)
+    if (c->options->min_sqnr_db <= 0 || !has_integer_precision(c))
         return OXP_OK;
     oxp_guard g = {.ctx = c->ctx,
                    .prepared = c->raised,
@@ -422,6 +429,8 @@ static oxp_status add_metadata(oxp_compression *c)
         return OXP_OK;
     OXP_TRY(oxp_edit_set_metadata(c->result, "onnxpress.version", oxp_version()));
     OXP_TRY(oxp_edit_set_metadata(c->result, "onnxpress.plan", c->options->precision));
+    if (c->has_samples) /* what is made without data is the same everywhere */
+        OXP_TRY(oxp_edit_set_metadata(c->result, "onnxpress.isa", oxp_kernels_instruction_set()));
     oxp_hash_hex(hex, oxp_model_hash(c->source));
     OXP_TRY(oxp_edit_set_metadata(c->result, "onnxpress.source", hex));
     if (!c->has_samples)
@@ -491,11 +500,12 @@ static oxp_status measure_written(oxp_compression *c, const uint8_t *bytes, size
 static oxp_status check_bound(oxp_compression *c)
 {
     if (!c->has_samples || c->options->min_sqnr_db <= 0 || c->sqnr_db >= c->options->min_sqnr_db ||
-        c->placement.precision != OXP_PRECISION_W8A8)
+        !has_integer_precision(c))
         return OXP_OK;
-    return oxp_fail(c->ctx, OXP_EBOUND, "E-BOUND",
-                    "output SQNR %.2f dB is below the bound of %g dB: nothing written%s",
-                    c->sqnr_db, c->options->min_sqnr_db, c->options->keep ? " without --keep" : "");
+    return oxp_fail(
+        c->ctx, OXP_EBOUND, "E-BOUND", "output SQNR %.2f dB is below the bound of %g dB: %s",
+        c->sqnr_db, c->options->min_sqnr_db,
+        c->options->keep ? "written because of --keep" : "nothing written (--keep would)");
 }
 
 static oxp_status write_file(oxp_compression *c, oxp_output_file *file)

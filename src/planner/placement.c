@@ -72,9 +72,22 @@ static const oxp_technique *integer_form(const oxp_site *s, const oxp_placement_
     return pays(s, o->work ? &o->work[s->index] : NULL, why_not) ? best : NULL;
 }
 
+static void place_half(oxp_choice *c, const oxp_site *s)
+{
+    const char *why = NULL;
+    if (oxp_technique_fp16.applies(s, &why))
+        c->technique = &oxp_technique_fp16;
+    else
+        c->reason = why;
+}
+
 static void place_one(oxp_choice *c, const oxp_site *s, const oxp_placement_options *o)
 {
     const char *integer_why = NULL, *stored_why = NULL;
+    if (o->precision == OXP_PRECISION_FP16) {
+        place_half(c, s);
+        return;
+    }
     c->technique = integer_form(s, o, &integer_why);
     if (c->technique)
         return;

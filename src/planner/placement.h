@@ -12,6 +12,7 @@
 
 typedef enum oxp_precision {
     OXP_PRECISION_NONE,
+    OXP_PRECISION_FP16,
     OXP_PRECISION_W8,
     OXP_PRECISION_DYNAMIC,
     OXP_PRECISION_W8A8

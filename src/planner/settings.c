@@ -21,14 +21,14 @@ static oxp_status unknown(oxp_ctx *ctx, const char *what, const char *value, con
 
 static oxp_status resolve_precision(oxp_compression *c)
 {
-    static const char *const words[] = {"none", "w8", "dynamic", "w8a8", NULL};
+    static const char *const words[] = {"none", "fp16", "w8", "dynamic", "w8a8", NULL};
     const char *p = c->options->precision;
     if (!p)
         return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE",
-                        "a precision is needed: none, w8, dynamic or w8a8");
+                        "a precision is needed: none, fp16, w8, dynamic or w8a8");
     int i = word(p, words);
     if (i < 0)
-        return unknown(c->ctx, "precision", p, "none, w8, dynamic or w8a8");
+        return unknown(c->ctx, "precision", p, "none, fp16, w8, dynamic or w8a8");
     c->placement.precision = (oxp_precision)i;
     if (c->placement.precision == OXP_PRECISION_W8A8 && !c->options->data &&
         !c->options->input.random_samples)

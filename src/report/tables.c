@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include <xxhash.h>
-#include <zip.h>
+#include <zlib.h>
 
 #include "kernels/libraries.h"
 #include "report/jobs.h"
@@ -54,9 +54,9 @@ static oxp_status version(oxp_report *r)
     OXP_TRY(oxp_report_line(r, "onnxpress %s", oxp_version()));
     char kernels[64];
     oxp_kernels_library(kernels);
-    OXP_TRY(oxp_report_line(r, "protobuf-c %s, %s, libzip %s, jansson %s, xxHash %u",
-                            oxp_model_library(), kernels, zip_libzip_version(),
-                            jansson_version_str(), XXH_versionNumber()));
+    OXP_TRY(oxp_report_line(r, "protobuf-c %s, %s, zlib %s, jansson %s, xxHash %u",
+                            oxp_model_library(), kernels, zlibVersion(), jansson_version_str(),
+                            XXH_versionNumber()));
     return oxp_report_line(r, "instruction set %s", oxp_kernels_instruction_set());
 }
 
