@@ -69,7 +69,14 @@ static double squared_error(const float *w, size_t outer, size_t outer_stride, s
     return sum;
 }
 
+#define SCALE_STEPS 16
+
 /* Shares of the largest size that are tried; at 8 bits the best clip lies close below 1. */
+static float scale_step(float most, int step, int limit)
+{
+    return safe_scale(most * (1.0f - 0.015f * (float)step) / (float)limit);
+}
+
 static float best_scale(const float *w, size_t outer, size_t outer_stride, size_t inner, int limit)
 {
     float most = largest(w, outer, outer_stride, inner);
@@ -77,8 +84,8 @@ static float best_scale(const float *w, size_t outer, size_t outer_stride, size_
         return 1.0f;
     float best = safe_scale(most / (float)limit);
     double least = squared_error(w, outer, outer_stride, inner, best, (float)limit);
-    for (int step = 1; step <= 16; step++) {
-        float scale = safe_scale(most * (1.0f - 0.015f * (float)step) / (float)limit);
+    for (int step = 1; step <= SCALE_STEPS; step++) {
+        float scale = scale_step(most, step, limit);
         double error = squared_error(w, outer, outer_stride, inner, scale, (float)limit);
         if (error < least) {
             least = error;
@@ -86,6 +93,46 @@ static float best_scale(const float *w, size_t outer, size_t outer_stride, size_
         }
     }
     return best;
+}
+
+#define COLUMNS 64 /* that are searched together where channels lie side by side */
+
+/* errors[c] = sum over rows of (w - code * scale)^2, added in the order of the rows. */
+__attribute__((target_clones("default", "avx2", "avx512f"))) static void
+column_errors(double *errors, const float *w, size_t rows, size_t stride, size_t columns,
+              const float *scales, float limit)
+{
+    for (size_t c = 0; c < columns; c++)
+        errors[c] = 0;
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < columns; c++) {
+            float x = w[r * stride + c];
+            double e = (double)x - (double)(code_of(x, scales[c], limit) * scales[c]);
+            errors[c] += e * e;
+        }
+}
+
+/* best_scale() for channels that are columns: the same numbers, read row by row. */
+static void best_column_scales(float *best, const float *w, size_t rows, size_t stride,
+                               size_t columns, int limit)
+{
+    float most[COLUMNS], trial[COLUMNS];
+    double least[COLUMNS], errors[COLUMNS];
+    for (size_t c = 0; c < columns; c++) {
+        most[c] = largest(w + c, rows, stride, 1);
+        best[c] = most[c] > 0 ? safe_scale(most[c] / (float)limit) : 1.0f;
+    }
+    column_errors(least, w, rows, stride, columns, best, (float)limit);
+    for (int step = 1; step <= SCALE_STEPS; step++) {
+        for (size_t c = 0; c < columns; c++)
+            trial[c] = most[c] > 0 ? scale_step(most[c], step, limit) : 1.0f;
+        column_errors(errors, w, rows, stride, columns, trial, (float)limit);
+        for (size_t c = 0; c < columns; c++)
+            if (errors[c] < least[c]) {
+                least[c] = errors[c];
+                best[c] = trial[c];
+            }
+    }
 }
 
 void oxp_quantise_weight_with(int8_t *codes, const float *scales, const float *w,
@@ -104,10 +151,17 @@ void oxp_quantise_weight_with(int8_t *codes, const float *scales, const float *w
 void oxp_quantise_weight(int8_t *codes, float *scales, const float *w, oxp_weight_layout l,
                          int limit)
 {
-    for (size_t b = 0; b < l.blocks; b++)
-        for (size_t c = 0; c < l.channels; c++)
-            scales[b * l.channels + c] = best_scale(w + (b * l.outer * l.channels + c) * l.inner,
-                                                    l.outer, l.channels * l.inner, l.inner, limit);
+    for (size_t b = 0; b < l.blocks; b++) {
+        const float *block = w + b * l.outer * l.channels * l.inner;
+        for (size_t c = 0; l.inner == 1 && c < l.channels; c += COLUMNS) {
+            size_t columns = l.channels - c < COLUMNS ? l.channels - c : COLUMNS;
+            best_column_scales(&scales[b * l.channels + c], block + c, l.outer, l.channels, columns,
+                               limit);
+        }
+        for (size_t c = 0; l.inner != 1 && c < l.channels; c++)
+            scales[b * l.channels + c] =
+                best_scale(block + c * l.inner, l.outer, l.channels * l.inner, l.inner, limit);
+    }
     oxp_quantise_weight_with(codes, scales, w, l, limit);
 }
 

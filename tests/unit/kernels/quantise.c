@@ -117,3 +117,27 @@ Test(quantise, dead_channels_get_scale_one)
     cr_expect_eq(scales[1], 1.0f);
     cr_expect_eq(codes[3], 0);
 }
+
+/* Columns are searched together, rows one by one: the scales must not tell which way it was. */
+Test(quantise, columns_and_rows_give_the_same_scales)
+{
+    enum { ROWS = 33, CHANNELS = 100 };
+    static float columns[ROWS * CHANNELS], rows[ROWS * CHANNELS];
+    static float column_scales[CHANNELS], row_scales[CHANNELS];
+    static int8_t column_codes[ROWS * CHANNELS], row_codes[ROWS * CHANNELS];
+    oxp_random r = oxp_random_make(2, 3, 5);
+    for (size_t k = 0; k < ROWS; k++)
+        for (size_t c = 0; c < CHANNELS; c++) {
+            float x = c == 7 ? 0 : (float)(oxp_random_normal(&r) * exp(oxp_random_normal(&r)));
+            columns[k * CHANNELS + c] = rows[c * ROWS + k] = x;
+        }
+    oxp_quantise_weight(column_codes, column_scales, columns,
+                        (oxp_weight_layout){1, ROWS, CHANNELS, 1}, 127);
+    oxp_quantise_weight(row_codes, row_scales, rows, (oxp_weight_layout){1, 1, CHANNELS, ROWS},
+                        127);
+    for (size_t c = 0; c < CHANNELS; c++) {
+        cr_expect_eq(column_scales[c], row_scales[c], "channel %zu", c);
+        for (size_t k = 0; k < ROWS; k++)
+            cr_expect_eq(column_codes[k * CHANNELS + c], row_codes[c * ROWS + k]);
+    }
+}
