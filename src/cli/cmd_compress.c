@@ -13,8 +13,8 @@ static const flag own[] = {
     {"--precision", NULL, FLAG_WORD, &options.precision, "P", "w8a8|dynamic|w8|fp16|none",
      "w8a8: integer arithmetic where it is faster and holds, every other weight stored in 8 bits "
      "(needs samples); dynamic: matrix products in integers, scaled at run time; w8: weights "
-     "stored in 8 bits, arithmetic in float; fp16: the same in "
-     "half precision; none: the same bytes"},
+     "stored in 8 bits, arithmetic in float; fp16: weights stored in half precision; none: the "
+     "same bytes"},
     {"--data", NULL, FLAG_TEXT, &options.data, "D", NULL,
      "calibration samples: .npz, .npy or a folder"},
     {"--labels", NULL, FLAG_TEXT, &options.labels, "FILE.npy", NULL,
@@ -84,9 +84,10 @@ static int run(oxp_ctx *ctx, const char *const *positional)
     if (!options.output && !options.dry_run)
         return fail(2, "E-USAGE", "compress needs -o OUT");
     if (!options.precision)
-        return fail(2, "E-USAGE",
-                    "compress needs --precision: w8a8 (with samples, --data D), or dynamic, w8 or "
-                    "none (without)");
+        return fail(
+            2, "E-USAGE",
+            "compress needs --precision: w8a8 (with samples, --data D), or dynamic, w8, fp16 or "
+            "none (without)");
     if (check_samples("compress", options.data, false))
         return 2;
     oxp_compress_options o = OXP_COMPRESS_OPTIONS_INIT;
