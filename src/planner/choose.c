@@ -1,5 +1,5 @@
-/* choose.c - the main job's choices: what the sites have to do, where integers pay, which scales the
- * activations get, and what that takes back. */
+/* choose.c - the main job's choices: what the sites have to do, where integers pay, which scales
+ * the activations get, and what that takes back. */
 #include "planner/compress_steps.h"
 
 #include <math.h>
