@@ -375,34 +375,98 @@ static oxp_status close_graph(builder *b, oxp_graph **out)
 
 /* ---- nodes ---- */
 
-/* Whether following makers from node `start` along not yet visible names comes back to it; then the
- * path is a cycle. */
+/* A walk along inputs that are not made yet, to the nodes that make them: depth first, the path in
+ * `path`, each node entered once. */
+typedef struct order_walk {
+    const frame *f;
+    size_t *path, *next_input; /* by depth */
+    uint8_t *entered;          /* by node: 1 on the path, 2 left */
+    size_t depth;
+} order_walk;
+
+static void enter(order_walk *w, size_t node)
+{
+    w->path[w->depth] = node;
+    w->next_input[w->depth++] = 0;
+    w->entered[node] = 1;
+}
+
+/* The node that makes the next input of the path's end that is not made yet, or OXP_MAP_NONE. */
+static size_t next_maker(order_walk *w)
+{
+    size_t *i = &w->next_input[w->depth - 1];
+    const oxp_node_proto *n = oxp_graph_proto_node(w->f->graph->proto, w->path[w->depth - 1]);
+    while (*i < oxp_node_proto_input_count(n)) {
+        const char *input = oxp_node_proto_input(n, (*i)++);
+        if (input[0] && oxp_map_get(&w->f->names, input) == OXP_MAP_NONE) {
+            size_t maker = oxp_map_get(&w->f->makers, input);
+            if (maker != OXP_MAP_NONE)
+                return maker;
+        }
+    }
+    return OXP_MAP_NONE;
+}
+
+/* Walks until the path comes back to a node on it: returns where the cycle starts in the path, or
+ * OXP_MAP_NONE when there is none. */
+static size_t find_cycle(order_walk *w, size_t start)
+{
+    enter(w, start);
+    while (w->depth) {
+        size_t maker = next_maker(w);
+        if (maker == OXP_MAP_NONE) {
+            w->entered[w->path[--w->depth]] = 2;
+        } else if (w->entered[maker] == 1) {
+            size_t from = 0;
+            while (w->path[from] != maker)
+                from++;
+            return from;
+        } else if (w->entered[maker] == 0) {
+            enter(w, maker);
+        }
+    }
+    return OXP_MAP_NONE;
+}
+
+#define CYCLE_NODES 6 /* that are named before an ellipsis */
+
+/* "node 3 (Add) <- node 7 (Mul) <- node 3": what each node waits for. */
+static void cycle_text(char out[OXP_NODE_TEXT_MAX], const order_walk *w, size_t from)
+{
+    char type[OXP_QUOTED_MAX];
+    int used = 0;
+    for (size_t k = from; k < w->depth && k < from + CYCLE_NODES; k++) {
+        const oxp_node_proto *n = oxp_graph_proto_node(w->f->graph->proto, w->path[k]);
+        used += snprintf(out + used, (size_t)(OXP_NODE_TEXT_MAX - used), "node %zu (%.40s) <- ",
+                         w->path[k], oxp_quote(type, oxp_node_proto_type(n)));
+    }
+    snprintf(out + used, (size_t)(OXP_NODE_TEXT_MAX - used), "%snode %zu",
+             w->depth > from + CYCLE_NODES ? "… <- " : "", w->path[from]);
+}
+
+/* Node `start` reads `name`, which no earlier node makes but a later one (or the node itself)
+ * does. */
 static oxp_status fail_order(builder *b, frame *f, size_t start, const char *name)
 {
-    const oxp_graph_proto *p = f->graph->proto;
-    char where[OXP_NODE_TEXT_MAX], quoted[OXP_QUOTED_MAX], type[OXP_QUOTED_MAX];
-    /* walk the first not yet made input of each maker: after node_count steps the walk is inside a
-     * cycle or has left */
-    size_t at = start, steps = 0;
-    for (; steps <= f->graph->node_count; steps++) {
-        const oxp_node_proto *n = oxp_graph_proto_node(p, at);
-        size_t next = OXP_MAP_NONE;
-        for (size_t i = 0; i < oxp_node_proto_input_count(n) && next == OXP_MAP_NONE; i++)
-            if (oxp_map_get(&f->names, oxp_node_proto_input(n, i)) == OXP_MAP_NONE)
-                next = oxp_map_get(&f->makers, oxp_node_proto_input(n, i));
-        if (next == OXP_MAP_NONE)
-            break;
-        at = next;
-    }
-    const oxp_node_proto *n = oxp_graph_proto_node(p, at);
-    oxp_quote(type, oxp_node_proto_type(n));
-    if (steps > f->graph->node_count)
-        return oxp_fail(b->ctx, OXP_EFORMAT, "E-CYCLE",
-                        "%s: node %zu (%s) depends on its own output through value %s",
-                        graph_text(where, f->graph), at, type, oxp_quote(quoted, name));
-    return oxp_fail(b->ctx, OXP_EFORMAT, "E-TOPO",
-                    "%s: node %zu reads %s, which a later node makes: the nodes are not in order",
-                    graph_text(where, f->graph), start, oxp_quote(quoted, name));
+    char where[OXP_NODE_TEXT_MAX], quoted[OXP_QUOTED_MAX], cycle[OXP_NODE_TEXT_MAX];
+    size_t count = f->graph->node_count;
+    order_walk w = {.f = f};
+    w.path = oxp_arena_alloc(b->arena, count + 1, sizeof *w.path);
+    w.next_input = oxp_arena_alloc(b->arena, count + 1, sizeof *w.next_input);
+    w.entered = oxp_arena_alloc(b->arena, count + 1, 1);
+    if (!w.path || !w.next_input || !w.entered)
+        return OXP_ELIMIT;
+    graph_text(where, f->graph);
+    oxp_quote(quoted, name);
+    size_t from = find_cycle(&w, start);
+    if (from == OXP_MAP_NONE)
+        return oxp_fail(b->ctx, OXP_EFORMAT, "E-TOPO",
+                        "%s: node %zu reads %s, which a later node makes: the nodes are not in "
+                        "order",
+                        where, start, quoted);
+    cycle_text(cycle, &w, from);
+    return oxp_fail(b->ctx, OXP_EFORMAT, "E-CYCLE", "%s: nodes wait for each other: %s", where,
+                    cycle);
 }
 
 static oxp_status resolve_input(builder *b, frame *f, oxp_graph_node *node, size_t i)

@@ -123,14 +123,28 @@ Test(graph, cycles_of_one_and_of_many_nodes_are_named)
     io(&f, "x", false);
     io(&f, "y", true);
     add(&f, "x", "y", "y");
-    expect_failure(&f, "E-CYCLE", "own output");
+    expect_failure(&f, "E-CYCLE", "node 0 (\"Add\") <- node 0");
     start(&f);
     io(&f, "x", false);
     io(&f, "a", true);
     add(&f, "x", "c", "a");
     add(&f, "x", "a", "b");
     add(&f, "x", "b", "c");
-    expect_failure(&f, "E-CYCLE", "own output");
+    expect_failure(&f, "E-CYCLE",
+                   "node 0 (\"Add\") <- node 2 (\"Add\") <- node 1 (\"Add\") <- node 0");
+}
+
+Test(graph, a_cycle_behind_a_second_input_is_found)
+{
+    fixture f;
+    start(&f);
+    io(&f, "x", false);
+    io(&f, "a", true);
+    add(&f, "late", "c", "a"); /* "late" is only out of order, "c" is in the cycle */
+    add(&f, "x", "x", "late");
+    add(&f, "x", "d", "c");
+    add(&f, "x", "c", "d");
+    expect_failure(&f, "E-CYCLE", "node 2 (\"Add\") <- node 3 (\"Add\") <- node 2");
 }
 
 Test(graph, an_output_nobody_makes_is_refused)
