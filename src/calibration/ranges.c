@@ -325,8 +325,11 @@ oxp_status oxp_calibrate(oxp_ranges *out, oxp_arena *arena, const oxp_graph *gra
                     oxp_scale_by((oxp_method)m, r.items[i].seen, options->percentile);
         r.items[i].method = options->method;
         r.items[i].scale = t.scales[i * OXP_METHOD_COUNT + options->method];
-        if (r.items[i].fixed)
-            r.items[i].scale = (oxp_scale){1.0f / 256.0f, 0};
+        if (!r.items[i].fixed)
+            continue;
+        r.items[i].scale = (oxp_scale){1.0f / 256.0f, 0};
+        for (int m = 0; m < OXP_METHOD_COUNT; m++) /* what is judged is what is taken */
+            t.scales[i * OXP_METHOD_COUNT + (size_t)m] = r.items[i].scale;
     }
     if (options->automatic) {
         OXP_TRY(judge_table(&t, arena, graph, judges, judge_count));

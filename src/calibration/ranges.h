@@ -20,12 +20,12 @@ typedef enum oxp_method {
 
 typedef struct oxp_range {
     size_t graph_id;
-    uint32_t value;      /* in that graph, never OUTER */
-    int input;           /* position among the inputs of the main graph, or -1 */
-    oxp_histogram *seen; /* NULL once merged away */
-    oxp_scale scale;     /* chosen */
-    oxp_method method;   /* that chose it */
-    bool fixed;          /* by the operator that makes it (Softmax, Sigmoid): no method */
+    uint32_t value;                        /* in that graph, never OUTER */
+    int input;                             /* position among the inputs of the main graph, or -1 */
+    oxp_histogram *seen;                   /* NULL once merged away */
+    oxp_scale scale;                       /* chosen */
+    oxp_method method;                     /* that chose it */
+    bool fixed;                            /* by the operator that makes it (Softmax): no method */
     double output_error[OXP_METHOD_COUNT]; /* of the layers it feeds; filled when `auto` looked */
     /* the same with a scale of its own in every run, as DynamicQuantizeLinear makes it */
     double dynamic_error;

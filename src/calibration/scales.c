@@ -36,7 +36,6 @@ typedef struct bins { /* the occupied bins, as centre and count */
     size_t n;
 } bins;
 
-/* At most `limit` bins: neighbours are joined, which is fine against 256 levels. */
 static void occupied(bins *b, const oxp_histogram *h)
 {
     float width = ldexpf(1.0f, h->exponent);
@@ -106,7 +105,7 @@ static oxp_scale by_mse(const oxp_histogram *h)
     occupied(&b, h);
     clip c = {0, 0};
     double error = clip_error(&b, h, c);
-    bool has_low = h->min<0, has_high = h->max> 0;
+    bool has_low = 0 > h->min, has_high = 0 < h->max;
     descend(&b, h, &c, &error, has_low, has_high, CLIP_OCTAVES, CLIP_STEPS);
     for (float reach = 2.0f; reach > 0.02f; reach /= 3.0f) {
         if (has_low && has_high) {

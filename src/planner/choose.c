@@ -215,14 +215,16 @@ static void leave_unseen(oxp_compression *c)
                 c->unseen);
 }
 
-/* A product whose input loses more with a fixed scale than with one of its own in every run becomes
- * dynamic: the two forms are equally fast. */
+/* A product whose input was seen to lose more with a fixed scale than with one of its own in every
+ * run becomes dynamic: the two forms are equally fast. Seen, that is with `auto`: a method that the
+ * user names gives fixed scales. */
 static void prefer_dynamic(oxp_compression *c)
 {
     for (size_t i = 0; i < c->site_count; i++) {
         const oxp_site *s = &c->sites[i];
         const char *why = NULL;
         double fixed = 0, dynamic = 0;
+        bool judged = false;
         if (c->choices[i].technique != &oxp_technique_w8a8 || c->is_forced[i] ||
             !oxp_technique_dynamic.applies(s, &why))
             continue;
@@ -232,9 +234,10 @@ static void prefer_dynamic(oxp_compression *c)
             if (r && r->judged) {
                 fixed += r->output_error[r->method];
                 dynamic += r->dynamic_error;
+                judged = true;
             }
         }
-        if (fixed >= dynamic)
+        if (judged && fixed >= dynamic)
             c->choices[i].technique = &oxp_technique_dynamic;
     }
 }

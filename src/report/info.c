@@ -194,7 +194,7 @@ static oxp_status describe_totals(oxp_report *r, const oxp_graph *const *graphs,
         oxp_json_real(o, "macs", t->macs);
     char bytes[32];
     if (t->has_macs)
-        OXP_TRY(oxp_report_line(r, "%.4g MACs a sample", t->macs));
+        OXP_TRY(oxp_report_line(r, "%.4g MACs in one call", t->macs));
     return oxp_report_line(r, "%zu nodes (%zu cannot be run), %.0f parameters, %s", t->nodes,
                            t->missing, t->parameters, oxp_bytes_text(bytes, t->bytes));
 }

@@ -4,8 +4,7 @@
  * value: ONNX Runtime fuses only with one Q and no second reader), as a BRANCH when a float node
  * makes it and an integer node reads it (float readers keep the float value). Operators between
  * integer nodes join: Add and LeakyRelu have integer forms, MaxPool, Transpose, Reshape, Flatten,
- * Squeeze and Unsqueeze move codes and share the scale of their input, Concat when the ranges are
- * alike. */
+ * Squeeze and Unsqueeze move codes and share the scale of their input. */
 #ifndef OXP_TECHNIQUES_ISLANDS_H
 #define OXP_TECHNIQUES_ISLANDS_H
 
@@ -30,7 +29,7 @@ typedef struct oxp_islands {
     size_t graph_count;
 } oxp_islands;
 
-/* The value that carries a Conv's result to its readers: behind a Relu (or Clip) that ONNX Runtime
+/* The value that carries a Conv's result to its readers: behind a Relu that ONNX Runtime
  * fuses. */
 uint32_t oxp_fused_output(const oxp_graph_node *node);
 

@@ -61,8 +61,8 @@ static oxp_status get(void *user, oxp_ctx *ctx, size_t index, oxp_tensor *inputs
     return OXP_OK;
 }
 
-/* x -> Neg -> n -> MatMul(w) -> y; n is watched and judged. */
-static void start(fixture *f, int threads, int spoil)
+/* x -> `maker` -> n -> MatMul(w) -> y; n is watched and judged. */
+static void start_behind(fixture *f, const char *maker, int threads, int spoil)
 {
     float w[K * N];
     oxp_random r = oxp_random_make(9, 9, 9);
@@ -80,9 +80,14 @@ static void start(fixture *f, int threads, int spoil)
     cr_assert_eq(oxp_edit_add_initializer(f->model, oxp_model_graph(f->model), "w", OXP_FLOAT, 2,
                                           (int64_t[]){K, N}, w),
                  OXP_OK);
-    node(f->model, "Neg", "x", NULL, "n");
+    node(f->model, maker, "x", NULL, "n");
     node(f->model, "MatMul", "n", "w", "y");
     cr_assert_eq(oxp_graph_build(&f->graph, &f->arena, f->model), OXP_OK);
+}
+
+static void start(fixture *f, int threads, int spoil)
+{
+    start_behind(f, "Neg", threads, spoil);
 }
 
 static oxp_status calibrate(fixture *f, const size_t *which, bool automatic)
@@ -168,5 +173,20 @@ Test(ranges, a_value_that_is_always_nan_is_named)
     cr_expect_eq(calibrate(&f, NULL, false), OXP_EDATA);
     cr_expect_str_eq(f.ctx.code, "E-CALIB-NONFINITE");
     cr_expect(strstr(f.ctx.message, "\"n\"") != NULL, "%s", f.ctx.message);
+    stop(&f);
+}
+
+/* Its range is known, and the scale that is taken is the one that is judged. */
+Test(ranges, a_softmax_has_a_fixed_scale)
+{
+    fixture f;
+    start_behind(&f, "Softmax", 2, 0);
+    cr_assert_eq(calibrate(&f, NULL, true), OXP_OK, "%s", f.ctx.message);
+    const oxp_range *r = &f.ranges.items[0];
+    cr_expect(r->fixed && r->judged);
+    cr_expect_eq(r->scale.scale, 1.0f / 256.0f);
+    cr_expect_eq(r->scale.zero_point, 0);
+    cr_expect_gt(r->output_error[OXP_METHOD_MSE], 0);
+    cr_expect_eq(r->output_error[OXP_METHOD_MINMAX], r->output_error[OXP_METHOD_MSE]);
     stop(&f);
 }
