@@ -1,4 +1,4 @@
-/* metrics.c - differences between outputs; exact binomial intervals. */
+/* metrics.c - differences between outputs. */
 #include "calibration/metrics.h"
 
 #include <math.h>
@@ -163,62 +163,4 @@ double oxp_cosine(const oxp_difference *d)
     if (d->signal <= 0 || d->other <= 0)
         return d->noise <= 0 ? 1.0 : 0.0;
     return d->dot / sqrt(d->signal * d->other);
-}
-
-/* ---- intervals ---- */
-
-static double log_choose(size_t n, size_t k)
-{
-    int sign; /* lgamma() itself writes a global */
-    return lgamma_r((double)n + 1, &sign) - lgamma_r((double)k + 1, &sign) -
-           lgamma_r((double)(n - k) + 1, &sign);
-}
-
-/* P(Binomial(n, p) <= k), summed in logarithms: exact enough for any n that a data set has. */
-static double binomial_cdf(size_t k, size_t n, double p)
-{
-    if (k >= n || p <= 0)
-        return 1.0;
-    if (p >= 1)
-        return 0.0;
-    double sum = 0;
-    for (size_t i = 0; i <= k; i++)
-        sum += exp(log_choose(n, i) + (double)i * log(p) + (double)(n - i) * log1p(-p));
-    return sum < 1 ? sum : 1;
-}
-
-oxp_interval oxp_interval_proportion(size_t successes, size_t n, double confidence)
-{
-    double tail = (1 - confidence) / 2;
-    oxp_interval out = {0, 1};
-    if (n == 0)
-        return out;
-    if (successes > 0) { /* P(X >= successes | low) = tail */
-        double a = 0, b = 1;
-        for (int i = 0; i < 60; i++) {
-            double p = (a + b) / 2;
-            *(1 - binomial_cdf(successes - 1, n, p) < tail ? &a : &b) = p;
-        }
-        out.low = a;
-    }
-    if (successes < n) { /* P(X <= successes | high) = tail */
-        double a = 0, b = 1;
-        for (int i = 0; i < 60; i++) {
-            double p = (a + b) / 2;
-            *(binomial_cdf(successes, n, p) > tail ? &a : &b) = p;
-        }
-        out.high = b;
-    }
-    return out;
-}
-
-oxp_interval oxp_interval_paired(size_t only_a, size_t only_b, size_t n, double confidence)
-{
-    size_t discordant = only_a + only_b;
-    double half = 1 - (1 - confidence) / 2;
-    oxp_interval share = oxp_interval_proportion(discordant, n, half);
-    oxp_interval split = oxp_interval_proportion(only_b, discordant, half);
-    double low = 2 * split.low - 1, high = 2 * split.high - 1;
-    return (oxp_interval){low < 0 ? low * share.high : low * share.low,
-                          high > 0 ? high * share.high : high * share.low};
 }

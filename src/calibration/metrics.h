@@ -1,4 +1,4 @@
-/* metrics.h - how far one set of outputs is from another, and statements about it that hold.
+/* metrics.h - how far one set of outputs is from another.
  *
  * Sums are kept per sample and added in sample order, so that they are the same at any thread
  * count. */
@@ -40,16 +40,5 @@ void oxp_difference_add(oxp_difference *into, const oxp_difference *from);
 
 double oxp_sqnr_db(const oxp_difference *d); /* +200 when there is no noise */
 double oxp_cosine(const oxp_difference *d);
-
-typedef struct oxp_interval {
-    double low, high;
-} oxp_interval;
-
-/* Clopper-Pearson: holds for independent rows. */
-oxp_interval oxp_interval_proportion(size_t successes, size_t n, double confidence);
-
-/* The difference of two accuracies on the same rows: (only_b - only_a) / n, from exact binomial
- * limits on the discordant rows and on their share (each at half the error), hence conservative. */
-oxp_interval oxp_interval_paired(size_t only_a, size_t only_b, size_t n, double confidence);
 
 #endif

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "calibration/drop.h"
+#include "calibration/intervals.h"
 #include "kernels/libraries.h"
 #include "onnx/save.h"
 #include "planner/compress_steps.h"

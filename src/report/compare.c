@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "calibration/drop.h"
+#include "calibration/intervals.h"
 #include "calibration/metrics.h"
 #include "report/jobs.h"
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "calibration/intervals.h"
 #include "planner/compress.h"
 #include "report/jobs.h"
 

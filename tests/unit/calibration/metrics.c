@@ -1,11 +1,8 @@
-/* Metrics: SQNR and KL on known numbers; intervals against exact binomial facts and their promised
- * coverage. */
+/* Metrics: SQNR and KL on known numbers. */
 #include "calibration/metrics.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
-
-#include "util/random.h"
 
 static oxp_tensor tensor(float *data, int64_t rows, int64_t columns)
 {
@@ -77,38 +74,4 @@ Test(metrics, a_mask_that_both_hold_is_no_difference)
     oxp_difference_of(&d, OXP_KIND_GAUSSIAN, &ta, &tc, NULL, 0);
     cr_expect_eq(d.nonfinite, 1);
     cr_expect_eq(oxp_sqnr_db(&d), -200.0);
-}
-
-Test(metrics, clopper_pearson_at_the_ends)
-{
-    oxp_interval i = oxp_interval_proportion(0, 10, 0.95);
-    cr_expect_eq(i.low, 0);
-    cr_expect_lt(fabs(i.high - (1 - pow(0.025, 0.1))), 1e-9); /* (1 - p)^10 = 0.025 */
-    i = oxp_interval_proportion(10, 10, 0.95);
-    cr_expect_eq(i.high, 1);
-    cr_expect_lt(fabs(i.low - pow(0.025, 0.1)), 1e-9);
-}
-
-Test(metrics, intervals_cover_as_often_as_they_promise)
-{
-    const double chances[] = {0.02, 0.3, 0.9};
-    oxp_random r = oxp_random_make(8, 8, 8);
-    for (size_t k = 0; k < 3; k++) {
-        int covered = 0, paired = 0;
-        for (int draw = 0; draw < 1000; draw++) {
-            size_t hits = 0, only_a = 0, only_b = 0;
-            for (int i = 0; i < 60; i++) {
-                hits += oxp_random_uniform(&r) < chances[k];
-                double u = oxp_random_uniform(&r);
-                only_a += u < 0.05;
-                only_b += u > 0.98;
-            }
-            oxp_interval p = oxp_interval_proportion(hits, 60, 0.95),
-                         d = oxp_interval_paired(only_a, only_b, 60, 0.95);
-            covered += p.low <= chances[k] && chances[k] <= p.high;
-            paired += d.low <= -0.03 && -0.03 <= d.high; /* 0.02 - 0.05 */
-        }
-        cr_expect_geq(covered, 950, "%d of 1000 at %g", covered, chances[k]);
-        cr_expect_geq(paired, 950, "%d of 1000", paired);
-    }
 }
