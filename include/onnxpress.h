@@ -153,12 +153,16 @@ typedef struct oxp_compress_options {
     bool dry_run;                /* everything but the file */
     bool no_metadata;
     bool per_channel; /* weights; default true */
+    /* Large tensors go into a second file, `output` with ".data" behind its name, which belongs
+     * beside it. A model above 2 GiB, which one file cannot hold, is always written so. */
+    bool external_data;
 } oxp_compress_options;
 
 #define OXP_COMPRESS_OPTIONS_INIT                                                                 \
     {                                                                                             \
         sizeof(oxp_compress_options), OXP_INPUT_OPTIONS_INIT, NULL, NULL, NULL, NULL, NULL, NULL, \
-            NULL, 20.0, NULL, NULL, NULL, NULL, NULL, NULL, false, false, false, false, true      \
+            NULL, 20.0, NULL, NULL, NULL, NULL, NULL, NULL, false, false, false, false, true,     \
+            false                                                                                 \
     }
 
 /* Compresses a model file. `output` appears complete or not at all; the reported errors were
@@ -207,6 +211,34 @@ typedef struct oxp_compare_options {
  * the SQNR falls off. */
 OXP_API oxp_status oxp_compare_files(oxp_report **out, oxp_ctx *ctx, const char *a, const char *b,
                                      const char *data, const oxp_compare_options *options);
+
+/* ---- is the calibration set large enough? ---- */
+
+typedef struct oxp_samples_options {
+    size_t size;
+    oxp_input_options input;
+    const char *labels;             /* .npy, or NULL */
+    const char *precision;          /* "w8a8", "dynamic", "w8", "fp16"; NULL = w8a8 */
+    const char *calibration_method; /* as in oxp_compress_options */
+    double tolerance;   /* half-width: share of a scale or range, probability, agreement; 0..1 */
+    double confidence;  /* of all statements about tensors at once; 0..1 */
+    size_t samples;     /* ask about so many; 0: as many as there are */
+    bool require_loss;  /* loss and top-1 agreement decide too */
+    const char *report; /* an HTML page, replaced atomically; or NULL */
+} oxp_samples_options;
+
+#define OXP_SAMPLES_OPTIONS_INIT                                                              \
+    {                                                                                         \
+        sizeof(oxp_samples_options), OXP_INPUT_OPTIONS_INIT, NULL, NULL, NULL, 0.05, 0.95, 0, \
+            false, NULL                                                                       \
+    }
+
+/* For every activation whose scale comes from the samples: the half-width that they give and the
+ * samples that the tolerance takes, by order statistics and Clopper-Pearson (values outside the
+ * range), the sandwich formula (scales of least squared error), Hoeffding and empirical Bernstein
+ * (means inside a known range). OXP_EBOUND with a report when they are not enough. */
+OXP_API oxp_status oxp_samples_file(oxp_report **out, oxp_ctx *ctx, const char *model,
+                                    const char *data, const oxp_samples_options *options);
 
 /* ---- the tables of the code ---- */
 

@@ -145,7 +145,7 @@ static bool proportion_enough(const void *user, size_t n)
         return oxp_normal_quantile(1 - (1 - p->confidence) / 2) *
                    sqrt(p->share * (1 - p->share) / (double)n) <=
                p->half_width;
-    size_t k = (size_t)lround(p->share * (double)n);
+    size_t k = (size_t)nearbyint(p->share * (double)n);
     oxp_interval i = oxp_interval_proportion(k, n, p->confidence);
     double at = (double)k / (double)n;
     return at - i.low <= p->half_width && i.high - at <= p->half_width;

@@ -115,19 +115,25 @@ static oxp_status run(comparison *c, oxp_model *model, size_t count, const char 
     return status;
 }
 
+oxp_status oxp_evaluate_inputs(oxp_difference *slots, const oxp_reference *r, oxp_model *model,
+                               size_t count, const char *stage)
+{
+    comparison c = {.r = r, .slots = slots};
+    return run(&c, model, count < r->count ? count : r->count, stage);
+}
+
 oxp_status oxp_evaluate(oxp_difference *differences, const oxp_reference *r, oxp_model *model,
                         size_t count, const char *stage)
 {
-    comparison c = {.r = r};
+    oxp_difference *slots;
     count = count < r->count ? count : r->count;
-    OXP_TRY(
-        oxp_alloc(&c.slots, r->ctx, count * r->output_count + 1, sizeof *c.slots, "differences"));
-    oxp_status status = run(&c, model, count, stage);
+    OXP_TRY(oxp_alloc(&slots, r->ctx, count * r->output_count + 1, sizeof *slots, "differences"));
+    oxp_status status = oxp_evaluate_inputs(slots, r, model, count, stage);
     memset(differences, 0, r->output_count * sizeof *differences);
     for (size_t s = 0; status == OXP_OK && s < count; s++)
         for (size_t i = 0; i < r->output_count; i++)
-            oxp_difference_add(&differences[i], &c.slots[s * r->output_count + i]);
-    oxp_free(c.slots);
+            oxp_difference_add(&differences[i], &slots[s * r->output_count + i]);
+    oxp_free(slots);
     return status;
 }
 

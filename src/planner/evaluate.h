@@ -30,6 +30,10 @@ oxp_status oxp_reference_label(oxp_reference *r, size_t slot, const int64_t *lab
 oxp_status oxp_evaluate(oxp_difference *differences, const oxp_reference *r, oxp_model *model,
                         size_t count, const char *stage);
 
+/* The same, input by input: slots[input * output_count + output]. */
+oxp_status oxp_evaluate_inputs(oxp_difference *slots, const oxp_reference *r, oxp_model *model,
+                               size_t count, const char *stage);
+
 /* The least SQNR over float outputs, in dB; 200 when there is none. */
 double oxp_least_sqnr(const oxp_reference *r, const oxp_difference *differences);
 
