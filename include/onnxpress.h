@@ -240,6 +240,38 @@ typedef struct oxp_samples_options {
 OXP_API oxp_status oxp_samples_file(oxp_report **out, oxp_ctx *ctx, const char *model,
                                     const char *data, const oxp_samples_options *options);
 
+/* ---- what a model costs where it runs ---- */
+
+typedef struct oxp_deploy_options {
+    size_t size;
+    oxp_input_options input;
+    const char *data;    /* samples whose shapes are taken; NULL: declared shapes and input.dims */
+    const char *against; /* another model on the same machine, or NULL */
+    const char *machine; /* a described machine or FILE.json; NULL: this one, measured */
+    size_t threads;      /* cores that work on one inference; 0 = 1 */
+    size_t memory_bytes; /* for batches and sequences; 0: the machine's */
+    const char *disk;    /* "500MB/s", or NULL: the machine's */
+    const char *network; /* "100Mbit/s" or "100Mbit/s:20ms", or NULL */
+    double slo_ms;       /* latency that a batch must keep; 0 = none */
+    size_t batch;        /* samples per inference of the latency; 0 = 1 */
+    const char *kv;      /* "layers=32,kv_heads=8,head_dim=128,bytes=2"; NULL: from the graph */
+    size_t sequence;     /* tokens in the cache; 0: bytes per token alone */
+    bool kv_shared;      /* past and present share their buffer */
+    const char *report;  /* an HTML page, replaced atomically; or NULL */
+} oxp_deploy_options;
+
+#define OXP_DEPLOY_OPTIONS_INIT                                                                    \
+    {                                                                                              \
+        sizeof(oxp_deploy_options), OXP_INPUT_OPTIONS_INIT, NULL, NULL, NULL, 0, 0, NULL, NULL, 0, \
+            0, NULL, 0, false, NULL                                                                \
+    }
+
+/* Per node operations, bytes, intensity, the bound that holds; latency as a bracket with load and
+ * network apart; the largest and the best batch with the curve between; key-value cache and
+ * longest sequence. The forms are those that ONNX Runtime executes after folding and fusion. */
+OXP_API oxp_status oxp_deploy_file(oxp_report **out, oxp_ctx *ctx, const char *model,
+                                   const oxp_deploy_options *options);
+
 /* ---- the tables of the code ---- */
 
 OXP_API oxp_status oxp_operators(oxp_report **out, oxp_ctx *ctx);

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -22,6 +23,18 @@ static void on_signal(int number)
     caught_signal = number;
 }
 
+/* A mapped input that somebody cuts short while it is read; anything else is a bug of ours. */
+static void on_bus_error(int number, siginfo_t *about, void *context)
+{
+    static const char line[] =
+        "onnxpress: error E-READ: an input file became shorter while it was read\n";
+    (void)context;
+    if (about->si_code == BUS_ADRERR && write(STDERR_FILENO, line, sizeof line - 1) > 0)
+        _exit(OXP_EIO);
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
 /* A signal that the caller wants ignored (nohup, a shell's background job) stays ignored. */
 static void install_signals(void)
 {
@@ -30,6 +43,8 @@ static void install_signals(void)
     for (size_t i = 0; i < sizeof stops / sizeof *stops; i++)
         if (sigaction(stops[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
             sigaction(stops[i], &action, NULL);
+    struct sigaction bus = {.sa_sigaction = on_bus_error, .sa_flags = (int)SA_SIGINFO};
+    sigaction(SIGBUS, &bus, NULL);
     signal(SIGPIPE, SIG_IGN); /* these two come back as EPIPE and EFBIG */
     signal(SIGXFSZ, SIG_IGN);
 }
@@ -47,8 +62,8 @@ static int fill_descriptors(void)
 /* ---- commands ---- */
 
 const command *const command_table[] = {
-    &compress_command, &run_command,       &compare_command,    &info_command,
-    &samples_command,  &operators_command, &techniques_command,
+    &compress_command, &run_command,    &compare_command,   &info_command,
+    &samples_command,  &deploy_command, &operators_command, &techniques_command,
 };
 const size_t command_count = sizeof command_table / sizeof *command_table;
 

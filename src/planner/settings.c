@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/number.h"
+
 static int word(const char *value, const char *const *words)
 {
     for (int i = 0; words[i]; i++)
@@ -37,18 +39,10 @@ static oxp_status resolve_precision(oxp_compression *c)
     return OXP_OK;
 }
 
-/* Digits, then perhaps a point and digits: strtod() would read the locale's point. */
 static bool parse_decimal(const char *text, double *out)
 {
-    double value = 0, unit = 1;
-    bool digits = false;
-    for (; *text >= '0' && *text <= '9'; text++, digits = true)
-        value = 10 * value + (*text - '0');
-    if (*text == '.')
-        for (text++; *text >= '0' && *text <= '9'; text++, digits = true)
-            value += (*text - '0') * (unit /= 10);
-    *out = value;
-    return digits && *text == '\0';
+    const char *rest = oxp_read_decimal(text, out);
+    return rest && *rest == '\0';
 }
 
 static oxp_status resolve_method(oxp_compression *c)

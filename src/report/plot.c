@@ -112,8 +112,28 @@ static void draw_marks(oxp_html *h, const oxp_plot *p, const axis *x, const axis
                         LEFT, WIDTH - RIGHT, place(y, p->y_mark), place(y, p->y_mark));
 }
 
+#define NAMES_MAX 16
+
+typedef struct names { /* heights of the names that stand already */
+    double at[NAMES_MAX];
+    size_t count;
+} names;
+
+/* Moves a name down while it would cover another. */
+static double free_height(names *n, double y)
+{
+    for (size_t i = 0; i < n->count; i++)
+        if (fabs(n->at[i] - y) < 13) {
+            y = n->at[i] + 13;
+            i = (size_t)-1; /* look again from the first */
+        }
+    if (n->count < NAMES_MAX)
+        n->at[n->count++] = y;
+    return y;
+}
+
 static void draw_series(oxp_html *h, const oxp_plot_series *s, size_t number, const axis *x,
-                        const axis *y)
+                        const axis *y, names *placed)
 {
     static const char *const colours[] = {"#1f5fa8", "#b5410f", "#3c7a2a", "#6b3fa0", "#444"};
     static const char *const dashes[] = {"none", "7 3", "2 3", "9 3 2 3", "4 4"};
@@ -139,7 +159,7 @@ static void draw_series(oxp_html *h, const oxp_plot_series *s, size_t number, co
         oxp_html_markup(h, "\"/>\n");
     if (isnan(last_x))
         return;
-    oxp_html_markup(h, "<text x=\"%.1f\" y=\"%.1f\">", last_x + 6, last_y + 4);
+    oxp_html_markup(h, "<text x=\"%.1f\" y=\"%.1f\">", last_x + 6, free_height(placed, last_y + 4));
     oxp_html_text(h, s->name);
     oxp_html_markup(h, "</text>\n");
 }
@@ -165,8 +185,9 @@ void oxp_plot_draw(oxp_html *h, const oxp_plot *p)
     ticks(h, &x, x_tick);
     ticks(h, &y, y_tick);
     draw_marks(h, p, &x, &y);
+    names placed = {.count = 0};
     for (size_t s = 0; s < p->series_count; s++)
-        draw_series(h, &p->series[s], s, &x, &y);
+        draw_series(h, &p->series[s], s, &x, &y, &placed);
     oxp_html_markup(h, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">",
                     (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12);
     oxp_html_text(h, p->x_label);
