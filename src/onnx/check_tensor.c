@@ -314,5 +314,7 @@ oxp_status oxp_check_tensor(oxp_check *check, const Onnx__TensorProto *t, oxp_no
     if (e.count == 0)
         return OXP_OK;
     OXP_TRY(check_bool_bytes(check, data, &e));
-    return check_finite(check, t, &e, data, refused);
+    oxp_status status = check_finite(check, t, &e, data, refused);
+    oxp_pages_release(check->ctx, data, e.bytes);
+    return status;
 }

@@ -68,6 +68,8 @@ oxp_status oxp_tensor_fill(oxp_model *model, Onnx__TensorProto *t, oxp_dtype dty
         memcpy(dims_copy, dims, (size_t)rank * sizeof *dims_copy);
     if (bytes > 0)
         memcpy(data_copy, data, bytes);
+    oxp_pages_release(model->ctx, data, bytes);
+    oxp_pages_release(model->ctx, data_copy, bytes);
     OXP_TRY(need_ir(model, ir_for_dtype(dtype)));
 
     drop_contents(t);

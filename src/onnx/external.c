@@ -337,6 +337,11 @@ static oxp_status read_file(oxp_external_file *out, const request *r, int fd, bo
     *out = (oxp_external_file){.location = r->ref.location,
                                .bytes = (size_t)about.st_size,
                                .id = {about.st_dev, about.st_ino}};
+    if (out->bytes >= OXP_MAPPED_BYTES &&
+        oxp_mapping_open(&out->mapping, r->model->ctx, fd, out->bytes)) {
+        out->data = out->mapping->data;
+        return OXP_OK;
+    }
     OXP_TRY(oxp_alloc_raw(&out->data, r->model->ctx, out->bytes, 1, r->ref.location));
     oxp_status status = read_whole(r, fd, out->data, out->bytes);
     if (status != OXP_OK)
@@ -389,6 +394,7 @@ static oxp_status check_sum(const request *r, oxp_external_file *file)
         return OXP_OK;
     if (!file->sha1_known)
         oxp_sha1(file->sha1, file->data, file->bytes);
+    oxp_pages_release(r->model->ctx, file->data, file->bytes);
     file->sha1_known = true;
     bool same = strlen(stated) == 2 * sizeof file->sha1;
     for (size_t i = 0; same && i < 2 * sizeof file->sha1; i++)
@@ -405,7 +411,8 @@ static oxp_status check_location(const request *r)
     const char *fault = oxp_external_location_fault(location);
     if (fault != NULL)
         return refuse(r, OXP_EFORMAT, "E-EXT-PATH", fault);
-    if (r->model->directory == NULL || r->model->directory[0] == '\0')
+    if (find_file(r->model, location) == NULL &&
+        (r->model->directory == NULL || r->model->directory[0] == '\0'))
         return refuse(r, OXP_EFORMAT, "E-EXT-PATH",
                       "a model in memory has no directory to read from");
     return OXP_OK;

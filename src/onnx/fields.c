@@ -165,22 +165,35 @@ static bool same_bytes(const void *a, const void *b, size_t bytes)
     return bytes == 0 || memcmp(a, b, bytes) == 0;
 }
 
-static bool same_value(const ProtobufCFieldDescriptor *f, const void *a, const void *b)
+bool oxp_same_pieces(oxp_ctx *ctx, const uint8_t *a, const uint8_t *b, size_t bytes)
+{
+    bool same = true;
+    for (size_t at = 0; same && at < bytes; at += OXP_PIECE_BYTES) {
+        size_t piece = bytes - at < OXP_PIECE_BYTES ? bytes - at : OXP_PIECE_BYTES;
+        same = memcmp(a + at, b + at, piece) == 0;
+        oxp_pages_release(ctx, a + at, piece);
+        oxp_pages_release(ctx, b + at, piece);
+    }
+    return same;
+}
+
+static bool same_value(const ProtobufCFieldDescriptor *f, oxp_ctx *ctx, const void *a,
+                       const void *b)
 {
     if (f->type == PROTOBUF_C_TYPE_STRING)
         return strcmp(pointer_at(a), pointer_at(b)) == 0;
     const ProtobufCBinaryData *x = a, *y = b;
-    return x->len == y->len && same_bytes(x->data, y->data, x->len);
+    return x->len == y->len && oxp_same_pieces(ctx, x->data, y->data, x->len);
 }
 
-static bool same_values(const ProtobufCFieldDescriptor *f, const void *a, const void *b,
-                        size_t count)
+static bool same_values(const ProtobufCFieldDescriptor *f, oxp_ctx *ctx, const void *a,
+                        const void *b, size_t count)
 {
     size_t size = element_bytes(f);
     if (f->type != PROTOBUF_C_TYPE_STRING && f->type != PROTOBUF_C_TYPE_BYTES)
         return same_bytes(a, b, count * size);
     for (size_t i = 0; i < count; i++)
-        if (!same_value(f, (const unsigned char *)a + i * size,
+        if (!same_value(f, ctx, (const unsigned char *)a + i * size,
                         (const unsigned char *)b + i * size))
             return false;
     return true;
@@ -213,7 +226,7 @@ static oxp_status compare_one(const char **difference, message_pair pair, oxp_ct
             *difference = f->name;
         } else if (f->type != PROTOBUF_C_TYPE_MESSAGE) {
             if (count > 0 &&
-                !same_values(f, field_values(pair.a, f), field_values(pair.b, f), count))
+                !same_values(f, ctx, field_values(pair.a, f), field_values(pair.b, f), count))
                 *difference = f->name;
         } else {
             OXP_TRY(oxp_grow(&pending->items, &pending->capacity, ctx, pending->count + count,

@@ -29,20 +29,28 @@ static oxp_status new_model(oxp_model **out, oxp_ctx *ctx, const oxp_load_option
     return OXP_OK;
 }
 
+static void free_bytes(uint8_t *data, oxp_mapping *mapping)
+{
+    if (mapping != NULL)
+        oxp_mapping_close(mapping);
+    else
+        oxp_free(data);
+}
+
 void oxp_model_free(oxp_model *model)
 {
     if (model == NULL)
         return;
     const oxp_model *base = model->base; /* what a clone shares with it is not the clone's */
     if (base == NULL || model->externals != base->externals) {
-        for (size_t i = 0; i < model->external_count; i++)
-            oxp_free(model->externals[i].data);
+        for (size_t i = 0; i < model->external_count && !model->borrows; i++)
+            free_bytes(model->externals[i].data, model->externals[i].mapping);
         oxp_free(model->externals);
     }
     if (base == NULL || model->files != base->files)
         oxp_free(model->files);
-    if (base == NULL || model->file != base->file)
-        oxp_free(model->file);
+    if ((base == NULL || model->file != base->file) && !model->borrows)
+        free_bytes(model->file, model->mapping);
     if (model->names_ready)
         oxp_map_free(&model->names);
     oxp_arena_free(&model->arena);
@@ -51,20 +59,27 @@ void oxp_model_free(oxp_model *model)
 
 /* ---- loading ---- */
 
+void oxp_hash_pieces(XXH3_state_t *state, oxp_ctx *ctx, const uint8_t *data, size_t bytes)
+{
+    for (size_t at = 0; at < bytes; at += OXP_PIECE_BYTES) {
+        size_t piece = bytes - at < OXP_PIECE_BYTES ? bytes - at : OXP_PIECE_BYTES;
+        XXH3_64bits_update(state, data + at, piece);
+        oxp_pages_release(ctx, data + at, piece);
+    }
+}
+
 static oxp_status hash_model(oxp_model *m, const oxp_check *check)
 {
-    m->hash = XXH3_64bits(m->file, m->file_bytes);
-    if (check->range_count == 0)
-        return OXP_OK;
     XXH3_state_t *state = XXH3_createState();
     if (state == NULL)
         return oxp_fail(m->ctx, OXP_ELIMIT, "E-LIMIT-MEM",
                         "the system refused the memory of a hash");
     XXH3_64bits_reset(state);
-    XXH3_64bits_update(state, m->file, m->file_bytes);
+    oxp_hash_pieces(state, m->ctx, m->file, m->file_bytes);
     for (size_t i = 0; i < check->range_count; i++) {
         const oxp_check_range *range = &check->ranges[i];
-        XXH3_64bits_update(state, m->externals[range->file].data + range->offset, range->bytes);
+        oxp_hash_pieces(state, m->ctx, m->externals[range->file].data + range->offset,
+                        range->bytes);
     }
     m->hash = XXH3_64bits_digest(state);
     XXH3_freeState(state);
@@ -95,7 +110,8 @@ static oxp_status read_model(oxp_model *m)
     OXP_TRY(oxp_unpack(&message, &m->arena, &onnx__model_proto__descriptor, m->file, m->file_bytes,
                        OXP_EFORMAT));
     m->proto = (Onnx__ModelProto *)message;
-    return check_and_hash(m);
+    OXP_TRY(check_and_hash(m));
+    return oxp_model_align(m);
 }
 
 static oxp_status set_paths(oxp_model *m, const char *path, const char *directory)
@@ -120,11 +136,14 @@ static oxp_status set_path_and_directory(oxp_model *m, const char *path)
 
 static oxp_status read_file(oxp_model *m, const char *path)
 {
-    oxp_file_id id;
+    oxp_file_bytes file;
     OXP_TRY(set_path_and_directory(m, path));
-    OXP_TRY(oxp_file_read(&m->file, &m->file_bytes, m->ctx, path, INT_MAX, OXP_EFORMAT, &id));
+    OXP_TRY(oxp_file_open(&file, m->ctx, path, INT_MAX, OXP_EFORMAT));
+    m->file = file.data;
+    m->file_bytes = file.bytes;
+    m->mapping = file.mapping;
     OXP_TRY(oxp_grow(&m->files, &m->file_capacity, m->ctx, 1, sizeof *m->files));
-    m->files[m->file_count++] = id;
+    m->files[m->file_count++] = file.id;
     return read_model(m);
 }
 
@@ -167,4 +186,45 @@ oxp_status oxp_model_load_memory(oxp_model **out, oxp_ctx *ctx, const void *data
     }
     *out = m;
     return OXP_OK;
+}
+
+static oxp_status borrow(oxp_model *m, const oxp_file_bytes *file, const char *location,
+                         const oxp_file_bytes *data)
+{
+    OXP_TRY(set_paths(m, "", ""));
+    m->borrows = true;
+    m->file = file->data;
+    m->file_bytes = file->bytes;
+    if (location == NULL)
+        return read_model(m);
+    OXP_TRY(oxp_grow(&m->externals, &m->external_capacity, m->ctx, 1, sizeof *m->externals));
+    m->externals[m->external_count++] = (oxp_external_file){
+        .location = location, .data = data->data, .bytes = data->bytes, .id = data->id};
+    return read_model(m);
+}
+
+oxp_status oxp_model_load_borrowed(oxp_model **out, oxp_ctx *ctx, const oxp_file_bytes *file,
+                                   const char *location, const oxp_file_bytes *data,
+                                   const oxp_load_options *options)
+{
+    oxp_model *m;
+    OXP_TRY(new_model(&m, ctx, options));
+    oxp_status status = borrow(m, file, location, data);
+    if (status != OXP_OK) {
+        oxp_model_free(m);
+        return status;
+    }
+    *out = m;
+    return OXP_OK;
+}
+
+bool oxp_model_is_unchanged(const oxp_model *model)
+{
+    while (model->base != NULL)
+        model = model->base;
+    bool same = model->mapping == NULL || oxp_mapping_is_unchanged(model->mapping);
+    for (size_t i = 0; same && i < model->external_count; i++)
+        same = model->externals[i].mapping == NULL ||
+               oxp_mapping_is_unchanged(model->externals[i].mapping);
+    return same;
 }

@@ -50,8 +50,14 @@ bool oxp_model_is_function(const oxp_model *model, const char *domain,
                            const char *type); /* a model-local function */
 /* training_info present: preserved, warned about */
 bool oxp_model_has_unchecked_parts(const oxp_model *model);
+/* Whether large files, which are not copied, are as they were when the model was loaded. */
+bool oxp_model_is_unchanged(const oxp_model *model);
 /* Files that belong to the input (model and external data), for the writer's refusals. */
 const oxp_file_id *oxp_model_files(const oxp_model *model, size_t *count);
+
+/* A weight of a large model was read and is not needed for a while: what a file stands behind
+ * leaves the memory (oxp_pages_release). Nothing for models that are not large. */
+void oxp_model_forget(const oxp_model *model, const oxp_tensor *weight);
 
 /* ---- reading a graph ---- */
 typedef struct oxp_value_info {

@@ -2,14 +2,17 @@
 #ifndef OXP_ONNX_MODEL_INTERNAL_H
 #define OXP_ONNX_MODEL_INTERNAL_H
 
+#include <xxhash.h>
+
 #include "onnx.pb-c.h"
 #include "onnx/model.h"
 #include "util/map.h"
 
-/* One external data file, opened once through the gate and read whole or in parts. */
+/* One external data file, opened once through the gate; read, or mapped when it is large. */
 typedef struct oxp_external_file {
     const char *location; /* as the model spells it */
-    uint8_t *data;        /* read on first use, freed with the model */
+    uint8_t *data;        /* only read; freed with the model */
+    oxp_mapping *mapping; /* NULL: the bytes are on the heap */
     size_t bytes;
     oxp_file_id id;
     uint8_t sha1[20]; /* of the whole file, made when the first tensor states a checksum */
@@ -30,6 +33,8 @@ struct oxp_model {
     char *path, *directory; /* "" when from memory */
     uint8_t *file; /* the model file's bytes; raw_data of unpacked tensors points into it */
     size_t file_bytes;
+    oxp_mapping *mapping; /* of the model file; NULL: its bytes are on the heap */
+    bool borrows;         /* file and externals are somebody else's (oxp_model_load_borrowed) */
     oxp_external_file *externals;
     size_t external_count, external_capacity;
     oxp_file_id *files; /* identities of the model file and its external files */
@@ -53,6 +58,33 @@ ProtobufCAllocator oxp_model_allocator(oxp_model *model);
  * data live behind this one function. `needed` is what the shape asks for. */
 oxp_status oxp_external_bytes(const uint8_t **out, oxp_model *model, const Onnx__TensorProto *t,
                               size_t needed);
+
+/* Loads from memory that is not copied and outlives the model. What the model calls `location`
+ * (NULL: nothing) is `data`; no file is opened. */
+oxp_status oxp_model_load_borrowed(oxp_model **out, oxp_ctx *ctx, const oxp_file_bytes *file,
+                                   const char *location, const oxp_file_bytes *data,
+                                   const oxp_load_options *options);
+
+/* Moves weights of the file to where their type may be read (align.c). */
+oxp_status oxp_model_align(oxp_model *model);
+
+/* ---- large data: a piece at a time, each given back (oxp_pages_release) when it is done ---- */
+#define OXP_PIECE_BYTES ((size_t)8 << 20)
+void oxp_hash_pieces(XXH3_state_t *state, oxp_ctx *ctx, const uint8_t *data, size_t bytes);
+oxp_status oxp_write_pieces(oxp_output_file *output, oxp_ctx *ctx, const uint8_t *data,
+                            size_t bytes);
+bool oxp_same_pieces(oxp_ctx *ctx, const uint8_t *a, const uint8_t *b, size_t bytes);
+
+/* ---- writing (save.c) ---- */
+
+/* Data that the input keeps in files of its own becomes raw_data. */
+oxp_status oxp_model_take_in(oxp_model *model);
+/* The packed messages as they stand, `bytes` of them. */
+oxp_status oxp_model_stream(oxp_output_file *output, oxp_model *model, size_t bytes);
+/* OXP_EINTERNAL E-VERIFY unless the bytes load and say what the model says. */
+oxp_status oxp_model_verify(const oxp_model *model, const oxp_file_bytes *file,
+                            const char *location, const oxp_file_bytes *data);
+oxp_status oxp_model_check_bytes(const oxp_model *model, size_t bytes); /* E-LIMIT-FILE */
 
 /* ---- fields of any message (fields.c): iterative, by descriptor ---- */
 

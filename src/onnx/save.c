@@ -3,14 +3,14 @@
  * A model that nobody changed goes out as the bytes that it came from. Otherwise protobuf-c packs:
  * fields by number, unknown fields behind them. It appends through a callback that cannot fail, so
  * the first error waits in the stream. Small pieces are gathered, tensors go out where they lie.
- * The input's external data becomes raw_data; writing external data is not done here. */
+ * The input's external data becomes raw_data; how it goes into a second file stands in
+ * save_pair.c. */
 #include "onnx/save.h"
 #include "onnx/model_internal.h"
 #include "onnx/tensor_codec.h"
 
 #include <string.h>
 
-#define MODEL_BYTES_MAX ((size_t)INT32_MAX)
 #define GATHER_BYTES ((size_t)64 * 1024)
 
 /* ---- external data ---- */
@@ -51,22 +51,27 @@ static const oxp_model *original_of(const oxp_model *model)
     return model->file == NULL ? NULL : model;
 }
 
+oxp_status oxp_model_take_in(oxp_model *model)
+{
+    return oxp_message_visit(model->ctx, &model->proto->base, take_in, model);
+}
+
 static oxp_status prepare(size_t *bytes, oxp_model *model)
 {
-    OXP_TRY(oxp_message_visit(model->ctx, &model->proto->base, take_in, model));
+    OXP_TRY(oxp_model_take_in(model));
     const oxp_model *original = original_of(model);
     *bytes = original != NULL ? original->file_bytes
                               : protobuf_c_message_get_packed_size(&model->proto->base);
     return OXP_OK;
 }
 
-static oxp_status check_size(const oxp_model *model, size_t bytes)
+oxp_status oxp_model_check_bytes(const oxp_model *model, size_t bytes)
 {
-    if (bytes <= MODEL_BYTES_MAX)
+    if (bytes <= OXP_MODEL_BYTES_MAX)
         return OXP_OK;
     return oxp_fail(model->ctx, OXP_ELIMIT, "E-LIMIT-FILE",
                     "the model to be written has %zu bytes, the limit is %zu", bytes,
-                    MODEL_BYTES_MAX);
+                    OXP_MODEL_BYTES_MAX);
 }
 
 size_t oxp_model_packed_bytes(oxp_model *model)
@@ -80,7 +85,7 @@ oxp_status oxp_model_pack(uint8_t **out, size_t *bytes, oxp_model *model)
     size_t size;
     uint8_t *data;
     OXP_TRY(prepare(&size, model));
-    OXP_TRY(check_size(model, size));
+    OXP_TRY(oxp_model_check_bytes(model, size));
     OXP_TRY(oxp_alloc_raw(&data, model->ctx, size, 1, "packed model"));
     const oxp_model *original = original_of(model);
     if (original != NULL)
@@ -94,9 +99,22 @@ oxp_status oxp_model_pack(uint8_t **out, size_t *bytes, oxp_model *model)
 
 /* ---- writing ---- */
 
+oxp_status oxp_write_pieces(oxp_output_file *output, oxp_ctx *ctx, const uint8_t *data,
+                            size_t bytes)
+{
+    for (size_t at = 0; at < bytes; at += OXP_PIECE_BYTES) {
+        size_t piece = bytes - at < OXP_PIECE_BYTES ? bytes - at : OXP_PIECE_BYTES;
+        OXP_TRY(oxp_output_write(output, data + at, piece));
+        oxp_pages_release(ctx, data + at, piece);
+        OXP_TRY(oxp_progress(ctx, "write", at, bytes));
+    }
+    return OXP_OK;
+}
+
 typedef struct stream {
     ProtobufCBuffer base;
     oxp_output_file *output;
+    oxp_ctx *ctx;
     oxp_status status; /* of the first write that failed; then nothing more is written */
     size_t gathered, total;
     uint8_t *buffer; /* GATHER_BYTES */
@@ -121,13 +139,13 @@ static void append(ProtobufCBuffer *buffer, size_t bytes, const uint8_t *data)
         memcpy(s->buffer + s->gathered, data, bytes);
         s->gathered += bytes;
     } else if (s->status == OXP_OK) {
-        s->status = oxp_output_write(s->output, data, bytes);
+        s->status = oxp_write_pieces(s->output, s->ctx, data, bytes);
     }
 }
 
-static oxp_status stream_model(oxp_output_file *output, oxp_model *model, size_t bytes)
+oxp_status oxp_model_stream(oxp_output_file *output, oxp_model *model, size_t bytes)
 {
-    stream s = {.base = {.append = append}, .output = output};
+    stream s = {.base = {.append = append}, .output = output, .ctx = model->ctx};
     OXP_TRY(oxp_alloc_raw(&s.buffer, model->ctx, GATHER_BYTES, 1, "write buffer"));
     protobuf_c_message_pack_to_buffer(&model->proto->base, &s.base);
     flush(&s);
@@ -158,14 +176,15 @@ static oxp_status compare_with(const oxp_model *model, const oxp_model *written)
 
 /* Loads in a context of its own: that the loader refuses our bytes is our error, not the
  * input's. */
-static oxp_status verify_packed(const oxp_model *model, const uint8_t *data, size_t bytes)
+oxp_status oxp_model_verify(const oxp_model *model, const oxp_file_bytes *file,
+                            const char *location, const oxp_file_bytes *data)
 {
     oxp_ctx loading;
     oxp_model *written = NULL;
     oxp_ctx_child(&loading, model->ctx);
     loading.subject = NULL;
     oxp_status status =
-        oxp_model_load_memory(&written, &loading, data, bytes, NULL, &model->options);
+        oxp_model_load_borrowed(&written, &loading, file, location, data, &model->options);
     if (status == OXP_OK)
         status = compare_with(model, written);
     else if (status == OXP_ELIMIT || status == OXP_ECANCELLED)
@@ -179,16 +198,16 @@ static oxp_status verify_packed(const oxp_model *model, const uint8_t *data, siz
 
 static oxp_status verify(oxp_output_file *output, const oxp_model *model)
 {
-    uint8_t *data;
-    size_t bytes;
-    OXP_TRY(oxp_output_read_back(&data, &bytes, output));
+    oxp_file_bytes file;
+    OXP_TRY(oxp_output_read_back(&file, output));
     const oxp_model *original = original_of(model);
     oxp_status status = OXP_OK;
     if (original == NULL)
-        status = verify_packed(model, data, bytes);
-    else if (bytes != original->file_bytes || memcmp(data, original->file, bytes) != 0)
+        status = oxp_model_verify(model, &file, NULL, NULL);
+    else if (file.bytes != original->file_bytes ||
+             !oxp_same_pieces(model->ctx, file.data, original->file, file.bytes))
         status = differs(model, "its bytes are not the original ones");
-    oxp_free(data);
+    oxp_file_close(&file);
     return status;
 }
 
@@ -196,12 +215,12 @@ oxp_status oxp_model_write(oxp_output_file *output, oxp_model *model)
 {
     size_t bytes;
     OXP_TRY(prepare(&bytes, model));
-    OXP_TRY(check_size(model, bytes));
+    OXP_TRY(oxp_model_check_bytes(model, bytes));
     OXP_TRY(oxp_output_reserve(output, bytes));
     const oxp_model *original = original_of(model);
     if (original != NULL)
-        OXP_TRY(oxp_output_write(output, original->file, bytes));
+        OXP_TRY(oxp_write_pieces(output, model->ctx, original->file, bytes));
     else
-        OXP_TRY(stream_model(output, model, bytes));
+        OXP_TRY(oxp_model_stream(output, model, bytes));
     return verify(output, model);
 }

@@ -126,6 +126,30 @@ static oxp_status out_of_memory(const oxp_arena *arena)
     return arena->ctx->status;
 }
 
+/* Where raw data of a large tensor lies askew in its file, it is copied once for all graphs that
+ * are built: from here on the tensor has the copy. */
+static oxp_status straighten(const oxp_model *model, const Onnx__TensorProto *t, size_t unit)
+{
+    Onnx__TensorProto *tensor = (Onnx__TensorProto *)(uintptr_t)t;
+    size_t bytes = t->raw_data.len;
+    if (model == NULL || (uintptr_t)t->raw_data.data % unit == 0 || bytes < OXP_SCRATCH_BYTES)
+        return OXP_OK;
+    while (model->base != NULL) /* which outlives its clones */
+        model = model->base;
+    oxp_model *root = (oxp_model *)(uintptr_t)model;
+    uint8_t *copy = oxp_arena_alloc(&root->arena, bytes, 1);
+    if (copy == NULL)
+        return oxp_out_of_memory(root);
+    for (size_t at = 0; at < bytes; at += OXP_PIECE_BYTES) {
+        size_t piece = bytes - at < OXP_PIECE_BYTES ? bytes - at : OXP_PIECE_BYTES;
+        memcpy(copy + at, t->raw_data.data + at, piece);
+        oxp_pages_release(root->ctx, t->raw_data.data + at, piece);
+        oxp_pages_release(root->ctx, copy + at, piece);
+    }
+    tensor->raw_data.data = copy;
+    return OXP_OK;
+}
+
 static oxp_status from_little_endian(oxp_tensor *t, oxp_arena *arena, const uint8_t *bytes,
                                      size_t size)
 {
@@ -235,6 +259,8 @@ static oxp_status decode_data(oxp_tensor *out, oxp_arena *arena, const oxp_model
                         "tensor %s: %zu entries of data, expected %zu", oxp_quote(quoted, t->name),
                         found, expected);
     }
+    if (raw)
+        OXP_TRY(straighten(model, t, unit_bytes(out->dtype)));
     return raw ? from_little_endian(out, arena, t->raw_data.data, bytes)
                : from_typed(out, arena, t);
 }

@@ -258,7 +258,7 @@ done:
     return status;
 }
 
-static oxp_status raise_functions(oxp_model *model, int64_t target)
+oxp_status oxp_upgrade_functions(oxp_model *model, int64_t target)
 {
     for (size_t i = 0; i < model->proto->n_functions; i++) {
         Onnx__FunctionProto *f = model->proto->functions[i];
@@ -314,7 +314,7 @@ oxp_status oxp_model_upgrade(oxp_model *model, int64_t target, const oxp_upgrade
     /* First, so that what was an initializer and an input becomes the constant that it is. */
     if (model->proto->ir_version < oxp_ir_for_opset(target))
         OXP_TRY_GOTO(oxp_edit_set_ir_version(model, oxp_ir_for_opset(target)), done);
-    OXP_TRY_GOTO(raise_functions(model, target), done);
+    OXP_TRY_GOTO(oxp_upgrade_functions(model, target), done);
     OXP_TRY_GOTO(raise_graphs(&u, from), done);
     status = oxp_edit_set_opset(model, "", target);
 done:

@@ -38,6 +38,9 @@ typedef struct oxp_upgrade {
 /* OXP_EUNSUPPORTED E-UPGRADE with the node's place, name and type. */
 oxp_status oxp_upgrade_refuse(const oxp_upgrade *u, const char *why);
 
+/* Imports of functions below `target` become `target`; refused where that changes a node. */
+oxp_status oxp_upgrade_functions(oxp_model *model, int64_t target);
+
 /* ---- attributes: *out keeps its value when the node does not have the attribute ---- */
 oxp_status oxp_upgrade_int(const oxp_upgrade *u, const char *name, int64_t *out);
 oxp_status oxp_upgrade_float(const oxp_upgrade *u, const char *name, float *out, bool *present);

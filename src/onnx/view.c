@@ -5,6 +5,9 @@
 #include "onnx/check.h"
 #include "onnx/unpack.h"
 
+#define LARGE_MODEL_BYTES ((size_t)256 << 20) /* smaller ones stay in memory whole */
+#define FORGOTTEN_BYTES ((size_t)256 << 10)
+
 static const char *text_or_empty(const char *text)
 {
     return text == NULL ? "" : text;
@@ -42,6 +45,13 @@ size_t oxp_model_bytes(const oxp_model *model)
     for (size_t i = 0; i < loaded->external_count; i++)
         bytes += loaded->externals[i].bytes;
     return bytes;
+}
+
+void oxp_model_forget(const oxp_model *model, const oxp_tensor *weight)
+{
+    size_t bytes = oxp_tensor_bytes(weight);
+    if (bytes >= FORGOTTEN_BYTES && oxp_model_bytes(model) >= LARGE_MODEL_BYTES)
+        oxp_pages_release(model->ctx, weight->data, bytes);
 }
 
 uint64_t oxp_model_hash(const oxp_model *model)

@@ -304,8 +304,7 @@ static oxp_status replace_payload(walker *w, size_t width, size_t bytes)
 
 /* ---- length-delimited fields ---- */
 
-/* Length of the longest prefix of `s` that is well-formed UTF-8 without NUL. */
-static size_t utf8_prefix(const uint8_t *s, size_t bytes)
+size_t oxp_utf8_prefix(const uint8_t *s, size_t bytes)
 {
     static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
     size_t at = 0;
@@ -342,7 +341,7 @@ static bool is_name(const walker *w, const ProtobufCFieldDescriptor *field)
 static oxp_status check_string(walker *w, const ProtobufCFieldDescriptor *field, size_t bytes)
 {
     const uint8_t *text = w->data + w->at;
-    size_t good = utf8_prefix(text, bytes);
+    size_t good = oxp_utf8_prefix(text, bytes);
     if (good < bytes && text[good] == 0)
         return refuse(w, w->fail, "E-STR-NUL", "%s: NUL at position %zu of %zu", field->name, good,
                       bytes);

@@ -34,6 +34,9 @@ typedef struct oxp_wire {
 oxp_status oxp_wire_walk(oxp_wire *out, oxp_ctx *ctx, const ProtobufCMessageDescriptor *root,
                          const uint8_t *data, size_t bytes, oxp_status fail);
 
+/* Length of the longest prefix of `s` that is well-formed UTF-8 without NUL. */
+size_t oxp_utf8_prefix(const uint8_t *s, size_t bytes);
+
 /* Where the payload behind a stub lies in the walked bytes. */
 void oxp_wire_read_stub(const uint8_t stub[OXP_WIRE_STUB_BYTES], size_t *offset, size_t *bytes);
 

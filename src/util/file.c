@@ -1,8 +1,8 @@
-/* file.c - reads a regular file whole.
+/* file.c - reads a regular file whole, or maps it.
  *
  * Nothing is decided by a path twice: the file is opened once, without waiting for a FIFO or taking
- * a terminal, and everything after asks the descriptor. It is read, not mapped, because a mapped
- * file that somebody truncates ends the process. */
+ * a terminal, and everything after asks the descriptor. Small files are read, not mapped, because a
+ * mapped file that somebody truncates ends the process. */
 #include "util/file_internal.h"
 
 #include <errno.h>
@@ -80,19 +80,15 @@ static bool same_state(const struct stat *a, const struct stat *b)
            a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-static oxp_status read_open_file(uint8_t **out, size_t *bytes, oxp_ctx *ctx, const char *path,
-                                 int fd, size_t limit, oxp_status fail, oxp_file_id *id)
+static oxp_status copy_bytes(uint8_t **out, oxp_ctx *ctx, const char *path, int fd,
+                             const struct stat *before)
 {
-    struct stat before, after;
-    if (fstat(fd, &before) != 0)
-        return oxp_file_fail(ctx, path, OXP_EIO, "E-READ", "cannot be examined", errno);
-    OXP_TRY(check(ctx, path, fd, &before, limit, fail));
-
+    struct stat after;
     uint8_t *data;
-    size_t size = (size_t)before.st_size;
+    size_t size = (size_t)before->st_size;
     OXP_TRY(oxp_alloc_raw(&data, ctx, size, 1, path));
     oxp_status status = read_whole(ctx, path, fd, data, size);
-    if (status == OXP_OK && (fstat(fd, &after) != 0 || !same_state(&before, &after)))
+    if (status == OXP_OK && (fstat(fd, &after) != 0 || !same_state(before, &after)))
         status =
             oxp_file_fail(ctx, path, OXP_EIO, "E-READ", "the file changed while it was read", 0);
     if (status != OXP_OK) {
@@ -100,14 +96,28 @@ static oxp_status read_open_file(uint8_t **out, size_t *bytes, oxp_ctx *ctx, con
         return status;
     }
     *out = data;
-    *bytes = size;
-    if (id != NULL)
-        *id = (oxp_file_id){before.st_dev, before.st_ino};
     return OXP_OK;
 }
 
-oxp_status oxp_file_read(uint8_t **out, size_t *bytes, oxp_ctx *ctx, const char *path, size_t limit,
-                         oxp_status fail, oxp_file_id *id)
+static oxp_status read_open_file(oxp_file_bytes *out, oxp_ctx *ctx, const char *path, int fd,
+                                 size_t limit, oxp_status fail, bool may_map)
+{
+    struct stat about;
+    if (fstat(fd, &about) != 0)
+        return oxp_file_fail(ctx, path, OXP_EIO, "E-READ", "cannot be examined", errno);
+    OXP_TRY(check(ctx, path, fd, &about, limit, fail));
+    oxp_file_bytes file = {.bytes = (size_t)about.st_size, .id = {about.st_dev, about.st_ino}};
+    if (may_map && file.bytes >= OXP_MAPPED_BYTES &&
+        oxp_mapping_open(&file.mapping, ctx, fd, file.bytes))
+        file.data = file.mapping->data;
+    else
+        OXP_TRY(copy_bytes(&file.data, ctx, path, fd, &about));
+    *out = file;
+    return OXP_OK;
+}
+
+static oxp_status open_and_read(oxp_file_bytes *out, oxp_ctx *ctx, const char *path, size_t limit,
+                                oxp_status fail, bool may_map)
 {
     int fd;
     do
@@ -118,7 +128,34 @@ oxp_status oxp_file_read(uint8_t **out, size_t *bytes, oxp_ctx *ctx, const char 
                              "expected a regular file, found a socket or device", 0);
     if (fd < 0)
         return oxp_file_fail(ctx, path, OXP_EIO, "E-OPEN", "cannot be opened", errno);
-    oxp_status status = read_open_file(out, bytes, ctx, path, fd, limit, fail, id);
+    oxp_status status = read_open_file(out, ctx, path, fd, limit, fail, may_map);
     close(fd); /* nothing was written through it: no error to lose */
     return status;
+}
+
+oxp_status oxp_file_open(oxp_file_bytes *out, oxp_ctx *ctx, const char *path, size_t limit,
+                         oxp_status fail)
+{
+    return open_and_read(out, ctx, path, limit, fail, true);
+}
+
+void oxp_file_close(oxp_file_bytes *file)
+{
+    if (file->mapping != NULL)
+        oxp_mapping_close(file->mapping);
+    else
+        oxp_free(file->data);
+    *file = (oxp_file_bytes){0};
+}
+
+oxp_status oxp_file_read(uint8_t **out, size_t *bytes, oxp_ctx *ctx, const char *path, size_t limit,
+                         oxp_status fail, oxp_file_id *id)
+{
+    oxp_file_bytes file;
+    OXP_TRY(open_and_read(&file, ctx, path, limit, fail, false));
+    *out = file.data;
+    *bytes = file.bytes;
+    if (id != NULL)
+        *id = file.id;
+    return OXP_OK;
 }

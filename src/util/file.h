@@ -8,7 +8,7 @@
 
 #include <sys/types.h>
 
-#include "util/memory.h"
+#include "util/mapping.h"
 
 /* Identity of an input, so that no output may ever replace one. */
 typedef struct oxp_file_id {
@@ -22,6 +22,19 @@ typedef struct oxp_file_id {
  * while it is read OXP_EIO E-READ. *out is freed with oxp_free(). `id` may be NULL. */
 oxp_status oxp_file_read(uint8_t **out, size_t *bytes, oxp_ctx *ctx, const char *path, size_t limit,
                          oxp_status fail, oxp_file_id *id);
+
+/* A file's bytes, read or, when it is large, mapped. */
+typedef struct oxp_file_bytes {
+    uint8_t *data; /* only read */
+    size_t bytes;
+    oxp_mapping *mapping; /* NULL: the bytes are on the heap */
+    oxp_file_id id;
+} oxp_file_bytes;
+
+/* As oxp_file_read(), for files that may be larger than the memory. */
+oxp_status oxp_file_open(oxp_file_bytes *out, oxp_ctx *ctx, const char *path, size_t limit,
+                         oxp_status fail);
+void oxp_file_close(oxp_file_bytes *file);
 
 typedef struct oxp_output_file oxp_output_file;
 
@@ -44,14 +57,20 @@ oxp_status oxp_output_reserve(oxp_output_file *output, size_t bytes);
 /* Appends. OXP_EIO E-WRITE, and then publishing fails as well. */
 oxp_status oxp_output_write(oxp_output_file *output, const void *data, size_t bytes);
 
-/* Reads back what was written (for verification). *out is freed with oxp_free(). OXP_EIO E-READ. */
-oxp_status oxp_output_read_back(uint8_t **out, size_t *bytes, oxp_output_file *output);
+/* Reads back what was written (for verification): read, or mapped when it is much.
+ * OXP_EIO E-READ. */
+oxp_status oxp_output_read_back(oxp_file_bytes *out, oxp_output_file *output);
 
 /* Syncs and gives the file its name; frees `output` also on failure. Then the target is as it was,
  * except that an E-SYNC of the directory itself comes when the new file is in its place, whole.
  * OXP_EIO E-WRITE, E-SYNC, E-RENAME; OXP_EEXISTS E-EXISTS when the target came up meanwhile. */
 oxp_status oxp_output_publish(oxp_output_file *output);
 void oxp_output_discard(oxp_output_file *output); /* takes NULL */
+
+/* The same for two files of one directory that belong together: `first`, then `second`, which
+ * refers to it. When the second cannot be placed, the first target is as it was as well. Frees
+ * both. */
+oxp_status oxp_output_publish_pair(oxp_output_file *first, oxp_output_file *second);
 
 /* For a signal handler that ends the process: what it has to remove. *name lies in *dirfd, or is
  * NULL while the temporary file has no name (where the system has unnamed files it never has one

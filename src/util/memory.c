@@ -6,8 +6,8 @@
  *     | header (64) | payload, 64-byte aligned, rounded up to 64 |
  *
  * The budget counts headers and rounding too. An arena is a list of blocks, newest first; small
- * pieces share a block. */
-#include "util/memory.h"
+ * pieces share a block, a large one may lie in the scratch file. */
+#include "util/mapping.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -143,6 +143,8 @@ struct oxp_arena_block {
     oxp_arena_block *older;
     size_t bytes; /* of the payload, which begins 64 bytes into the block */
     size_t used;
+    oxp_mapping *scratch; /* that the block lies in, or NULL */
+    bool reused;          /* pieces of it were given back */
 };
 
 _Static_assert(sizeof(oxp_arena_block) <= 64, "the block's own fields must fit before its payload");
@@ -168,15 +170,25 @@ oxp_arena_mark oxp_arena_mark_now(const oxp_arena *arena)
     return (oxp_arena_mark){.block = newest, .used = newest == NULL ? 0 : newest->used};
 }
 
+static void free_block(oxp_arena_block *block)
+{
+    if (block->scratch != NULL)
+        oxp_mapping_close(block->scratch);
+    else
+        oxp_free(block);
+}
+
 void oxp_arena_release(oxp_arena *arena, oxp_arena_mark mark)
 {
     while (arena->blocks != mark.block) {
         oxp_arena_block *older = arena->blocks->older;
-        oxp_free(arena->blocks);
+        free_block(arena->blocks);
         arena->blocks = older;
     }
-    if (mark.block != NULL)
+    if (mark.block != NULL) {
         mark.block->used = mark.used;
+        mark.block->reused = true;
+    }
 }
 
 /* Sets *at to where a piece begins in the newest block; false when it does not fit there. */
@@ -197,8 +209,12 @@ static oxp_status add_block(oxp_arena *arena, size_t bytes)
     if (!oxp_add_ok(payload, ALIGNMENT, &whole))
         whole = SIZE_MAX; /* refused below */
     oxp_arena_block *block;
-    OXP_TRY(oxp_alloc_raw(&block, arena->ctx, whole, 1, "arena"));
-    *block = (oxp_arena_block){.older = arena->blocks, .bytes = payload};
+    oxp_mapping *scratch = NULL;
+    if (bytes >= OXP_SCRATCH_BYTES && oxp_scratch_piece(&scratch, arena->ctx, whole))
+        block = (oxp_arena_block *)(void *)scratch->data;
+    else
+        OXP_TRY(oxp_alloc_raw(&block, arena->ctx, whole, 1, "arena"));
+    *block = (oxp_arena_block){.older = arena->blocks, .bytes = payload, .scratch = scratch};
     arena->blocks = block;
     return OXP_OK;
 }
@@ -215,6 +231,14 @@ static void *arena_take(oxp_arena *arena, size_t bytes, size_t alignment)
     return block_payload(arena->blocks) + at;
 }
 
+/* The first piece of a scratch block is zero, and filling it would bring all its pages in. After a
+ * release to a mark the block may be taken from anew. */
+static bool is_fresh_scratch(const oxp_arena *arena, const void *piece)
+{
+    return arena->blocks->scratch != NULL && piece == block_payload(arena->blocks) &&
+           !arena->blocks->reused;
+}
+
 void *oxp_arena_alloc(oxp_arena *arena, size_t count, size_t size)
 {
     size_t bytes;
@@ -224,7 +248,7 @@ void *oxp_arena_alloc(oxp_arena *arena, size_t count, size_t size)
         return NULL;
     }
     void *piece = arena_take(arena, bytes, ALIGNMENT);
-    if (piece != NULL)
+    if (piece != NULL && !is_fresh_scratch(arena, piece))
         memset(piece, 0, bytes);
     return piece;
 }

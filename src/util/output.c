@@ -2,12 +2,9 @@
  *
  * The order of things: the directory is opened, and every later call is relative to that
  * descriptor; the target is looked at; a temporary file is made beside it, unnamed where the
- * system can (O_TMPFILE), else ".NAME.tmp-PID-N"; bytes are written; at the end fsync, the mode,
- * and one atomic step that gives the name; then fsync of the directory. A failed fsync is final:
- * the kernel forgets it, so a second one that succeeds proves nothing.
- *
- * Owner and group of a replaced file are not carried over, its permissions are. */
-#include "util/file_internal.h"
+ * system can (O_TMPFILE), else ".NAME.tmp-PID-N"; bytes are written. How it gets its name stands
+ * in publish.c. */
+#include "util/output_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,29 +15,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TEMP_ATTEMPTS 1000u
-
-struct oxp_output_file {
-    oxp_ctx *ctx;
-    char *path;
-    const char *name; /* the last component of path */
-    bool force;
-    oxp_file_id *inputs;
-    size_t input_count;
-    int directory, file;
-    mode_t mode;       /* that the published file gets */
-    bool has_no_name;  /* made by O_TMPFILE */
-    oxp_status status; /* of the first write that failed */
-    volatile sig_atomic_t temp_is_named;
-    char temp_name[NAME_MAX + 1];
-};
-
-static oxp_status fail_errno(const oxp_output_file *output, const char *code, const char *what)
+oxp_status oxp_output_fail(const oxp_output_file *output, const char *code, const char *what)
 {
     return oxp_file_fail(output->ctx, output->path, OXP_EIO, code, what, errno);
 }
 
-static oxp_status refuse(const oxp_output_file *output, const char *what)
+oxp_status oxp_output_refuse(const oxp_output_file *output, const char *what)
 {
     return oxp_file_fail(output->ctx, output->path, OXP_EEXISTS, "E-EXISTS", what, 0);
 }
@@ -56,28 +36,30 @@ static bool is_input(const oxp_output_file *output, const struct stat *about)
 }
 
 /* Refuses a target that must stay, and takes over the permissions of one that will be replaced. */
-static oxp_status examine_target(oxp_output_file *output)
+oxp_status oxp_output_examine(oxp_output_file *output)
 {
     struct stat about;
     if (fstatat(output->directory, output->name, &about, 0) == 0) {
         if (is_input(output, &about))
-            return refuse(output, "is an input of this run, and inputs are never replaced");
+            return oxp_output_refuse(output,
+                                     "is an input of this run, and inputs are never replaced");
         if (!S_ISREG(about.st_mode))
-            return refuse(output,
-                          S_ISDIR(about.st_mode)
-                              ? "is a directory, and only a regular file can be replaced"
-                              : "is a device, FIFO or the like, and only a regular file can "
-                                "be replaced");
+            return oxp_output_refuse(
+                output, S_ISDIR(about.st_mode)
+                            ? "is a directory, and only a regular file can be replaced"
+                            : "is a device, FIFO or the like, and only a regular file can "
+                              "be replaced");
         if (!output->force)
-            return refuse(output, "exists, and is not replaced without force");
+            return oxp_output_refuse(output, "exists, and is not replaced without force");
         output->mode = about.st_mode & 0777;
         return OXP_OK;
     }
     if (errno != ENOENT && errno != ELOOP)
-        return fail_errno(output, "E-OUT-DIR", "cannot be examined");
+        return oxp_output_fail(output, "E-OUT-DIR", "cannot be examined");
     bool dangling = fstatat(output->directory, output->name, &about, AT_SYMLINK_NOFOLLOW) == 0;
     if (dangling && !output->force)
-        return refuse(output, "exists as a symbolic link, and is not replaced without force");
+        return oxp_output_refuse(output,
+                                 "exists as a symbolic link, and is not replaced without force");
     return OXP_OK;
 }
 
@@ -94,13 +76,12 @@ static size_t whole_characters(const char *text, size_t limit)
     return limit;
 }
 
-static void make_temp_name(oxp_output_file *output, unsigned attempt)
+void oxp_output_temp_name(char out[NAME_MAX + 1], const oxp_output_file *output, unsigned attempt)
 {
     char suffix[48];
     int length = snprintf(suffix, sizeof suffix, ".tmp-%ld-%u", (long)getpid(), attempt);
     size_t kept = whole_characters(output->name, NAME_MAX - 1 - (size_t)length);
-    snprintf(output->temp_name, sizeof output->temp_name, ".%.*s%s", (int)kept, output->name,
-             suffix);
+    snprintf(out, NAME_MAX + 1, ".%.*s%s", (int)kept, output->name, suffix);
 }
 
 /* A message to a standard stream that is closed must not end up in the file. */
@@ -124,20 +105,18 @@ static int open_beside(const oxp_output_file *output, const char *name, int flag
     return above_standard_streams(fd);
 }
 
-#define FD_PATH_MAX 64
-
-static const char *fd_path(char out[FD_PATH_MAX], int fd)
+const char *oxp_fd_path(char out[OXP_FD_PATH_MAX], int fd)
 {
-    snprintf(out, FD_PATH_MAX, "/proc/self/fd/%d", fd);
+    snprintf(out, OXP_FD_PATH_MAX, "/proc/self/fd/%d", fd);
     return out;
 }
 
 /* An unnamed file gets its name through /proc, which may not be there. */
 static bool can_be_named(int fd)
 {
-    char path[FD_PATH_MAX];
+    char path[OXP_FD_PATH_MAX];
     struct stat by_fd, by_path;
-    return fstat(fd, &by_fd) == 0 && stat(fd_path(path, fd), &by_path) == 0 &&
+    return fstat(fd, &by_fd) == 0 && stat(oxp_fd_path(path, fd), &by_path) == 0 &&
            by_fd.st_dev == by_path.st_dev && by_fd.st_ino == by_path.st_ino;
 }
 
@@ -156,8 +135,8 @@ static bool open_unnamed(oxp_output_file *output)
 /* The flag is raised before the name exists: a signal in between removes at worst nothing. */
 static bool open_named(oxp_output_file *output)
 {
-    for (unsigned attempt = 0; attempt < TEMP_ATTEMPTS; attempt++) {
-        make_temp_name(output, attempt);
+    for (unsigned attempt = 0; attempt < OXP_TEMP_ATTEMPTS; attempt++) {
+        oxp_output_temp_name(output->temp_name, output, attempt);
         output->temp_is_named = 1;
         output->file = open_beside(output, output->temp_name, O_CREAT | O_EXCL | O_NOFOLLOW);
         if (output->file >= 0)
@@ -173,17 +152,17 @@ static bool open_named(oxp_output_file *output)
 static oxp_status open_temp(oxp_output_file *output)
 {
     if (!open_unnamed(output) && !open_named(output))
-        return fail_errno(output, "E-OUT-DIR", "no file can be made in its directory");
+        return oxp_output_fail(output, "E-OUT-DIR", "no file can be made in its directory");
     struct stat about;
     if (fstat(output->file, &about) != 0)
-        return fail_errno(output, "E-OUT-DIR", "cannot be examined");
+        return oxp_output_fail(output, "E-OUT-DIR", "cannot be examined");
     output->mode = about.st_mode & 0777;
     if (!output->has_no_name && fchmod(output->file, 0600) != 0)
-        return fail_errno(output, "E-OUT-DIR", "its permissions cannot be set");
+        return oxp_output_fail(output, "E-OUT-DIR", "its permissions cannot be set");
     return OXP_OK;
 }
 
-static void drop_temp_name(oxp_output_file *output)
+void oxp_output_drop_temp(oxp_output_file *output)
 {
     if (output->temp_is_named)
         unlinkat(output->directory, output->temp_name, 0);
@@ -199,7 +178,7 @@ static oxp_status open_directory(oxp_output_file *output)
     const char *name = output->name;
     if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
         errno = EISDIR;
-        return fail_errno(output, "E-OUT-DIR", "is not the name of a file");
+        return oxp_output_fail(output, "E-OUT-DIR", "is not the name of a file");
     }
     char kept = '\0';
     if (slash != NULL) { /* "dir/" and "/" are directories as they stand */
@@ -216,7 +195,7 @@ static oxp_status open_directory(oxp_output_file *output)
     errno = error;
     output->directory = above_standard_streams(fd);
     if (output->directory < 0)
-        return fail_errno(output, "E-OUT-DIR", "its directory cannot be opened");
+        return oxp_output_fail(output, "E-OUT-DIR", "its directory cannot be opened");
     return OXP_OK;
 }
 
@@ -246,7 +225,7 @@ oxp_status oxp_output_open(oxp_output_file **out, oxp_ctx *ctx, const char *path
     memcpy(output->path, path, length);
     OXP_TRY_GOTO(copy_options(output, options), fail);
     OXP_TRY_GOTO(open_directory(output), fail);
-    OXP_TRY_GOTO(examine_target(output), fail);
+    OXP_TRY_GOTO(oxp_output_examine(output), fail);
     OXP_TRY_GOTO(open_temp(output), fail);
     *out = output;
     return OXP_OK;
@@ -267,7 +246,7 @@ oxp_status oxp_output_reserve(oxp_output_file *output, size_t bytes)
     while (result != 0 && errno == EINTR);
     if (result == 0 || (errno != ENOSPC && errno != EDQUOT && errno != EFBIG && errno != EIO))
         return OXP_OK; /* not every file system can */
-    return output->status = fail_errno(output, "E-WRITE", "its space cannot be reserved");
+    return output->status = oxp_output_fail(output, "E-WRITE", "its space cannot be reserved");
 }
 
 oxp_status oxp_output_write(oxp_output_file *output, const void *data, size_t bytes)
@@ -283,21 +262,16 @@ oxp_status oxp_output_write(oxp_output_file *output, const void *data, size_t by
         if (put == 0)
             errno = EIO;
         if (put <= 0)
-            return output->status = fail_errno(output, "E-WRITE", "cannot be written");
+            return output->status = oxp_output_fail(output, "E-WRITE", "cannot be written");
         done += (size_t)put;
     }
     return OXP_OK;
 }
 
-oxp_status oxp_output_read_back(uint8_t **out, size_t *bytes, oxp_output_file *output)
+static oxp_status copy_back(uint8_t **out, oxp_output_file *output, size_t size)
 {
-    struct stat about;
-    if (output->status != OXP_OK)
-        return output->status;
-    if (fstat(output->file, &about) != 0)
-        return fail_errno(output, "E-READ", "cannot be examined");
-    size_t size = (size_t)about.st_size, done = 0;
     uint8_t *data;
+    size_t done = 0;
     OXP_TRY(oxp_alloc_raw(&data, output->ctx, size, 1, output->path));
     while (done < size) {
         ssize_t got = pread(output->file, data + done, size - done, (off_t)done);
@@ -307,141 +281,38 @@ oxp_status oxp_output_read_back(uint8_t **out, size_t *bytes, oxp_output_file *o
             errno = EIO;
         if (got <= 0) {
             oxp_free(data);
-            return fail_errno(output, "E-READ", "cannot be read back");
+            return oxp_output_fail(output, "E-READ", "cannot be read back");
         }
         done += (size_t)got;
     }
     *out = data;
-    *bytes = size;
     return OXP_OK;
 }
 
-/* ---- publishing ---- */
-
-static int sync_fd(int fd)
-{
-    int result;
-    do
-        result = fsync(fd);
-    while (result != 0 && errno == EINTR);
-    return result;
-}
-
-static oxp_status make_durable(oxp_output_file *output)
+oxp_status oxp_output_read_back(oxp_file_bytes *out, oxp_output_file *output)
 {
     struct stat about;
-    if (fstat(output->file, &about) != 0)
-        return fail_errno(output, "E-SYNC", "cannot be examined");
-    if ((about.st_mode & 0777) != output->mode && fchmod(output->file, output->mode) != 0)
-        return fail_errno(output, "E-SYNC", "its permissions cannot be set");
-    if (sync_fd(output->file) != 0)
-        return fail_errno(output, "E-SYNC", "cannot be synced to the disk");
-    int copy = dup(output->file); /* some file systems report a lost write only at a close */
-    if (copy < 0 || close(copy) != 0)
-        return fail_errno(output, "E-SYNC", "cannot be closed");
-    return OXP_OK;
-}
-
-static int link_unnamed(const oxp_output_file *output, const char *name)
-{
-    char path[FD_PATH_MAX];
-    return linkat(AT_FDCWD, fd_path(path, output->file), output->directory, name,
-                  AT_SYMLINK_FOLLOW);
-}
-
-static bool is_unsupported(int error)
-{
-    return error == EINVAL || error == ENOSYS || error == EOPNOTSUPP || error == EPERM;
-}
-
-/* Moves the named temporary file to a name that must be free, by the first way that the file system
- * knows. The last one is not atomic: between look and rename a file could come up. */
-static int rename_without_replacing(oxp_output_file *output)
-{
-    int directory = output->directory;
-    int result = renameat2(directory, output->temp_name, directory, output->name, RENAME_NOREPLACE);
-    if (result == 0)
-        output->temp_is_named = 0;
-    if (result == 0 || !is_unsupported(errno))
-        return result;
-    result = linkat(directory, output->temp_name, directory, output->name, 0);
-    if (result == 0) {
-        drop_temp_name(output);
-        return 0;
-    }
-    if (!is_unsupported(errno))
-        return result;
-    struct stat about;
-    if (fstatat(directory, output->name, &about, AT_SYMLINK_NOFOLLOW) == 0) {
-        errno = EEXIST;
-        return -1;
-    }
-    result = renameat(directory, output->temp_name, directory, output->name);
-    if (result == 0)
-        output->temp_is_named = 0;
-    return result;
-}
-
-static oxp_status place_new(oxp_output_file *output)
-{
-    int result =
-        output->has_no_name ? link_unnamed(output, output->name) : rename_without_replacing(output);
-    if (result == 0)
-        return OXP_OK;
-    if (errno == EEXIST)
-        return refuse(output, "came into being meanwhile, and is not replaced without force");
-    return fail_errno(output, "E-RENAME", "cannot be given its name");
-}
-
-static int name_unnamed(oxp_output_file *output)
-{
-    for (unsigned attempt = 0; attempt < TEMP_ATTEMPTS; attempt++) {
-        make_temp_name(output, attempt);
-        output->temp_is_named = 1;
-        if (link_unnamed(output, output->temp_name) == 0)
-            return 0;
-        output->temp_is_named = 0;
-        if (errno != EEXIST)
-            return -1;
-    }
-    return -1;
-}
-
-static oxp_status place_over(oxp_output_file *output)
-{
-    if (output->has_no_name && name_unnamed(output) != 0)
-        return fail_errno(output, "E-RENAME", "cannot be given a name");
-    OXP_TRY(examine_target(output)); /* syncing took its time */
-    if (renameat(output->directory, output->temp_name, output->directory, output->name) != 0)
-        return fail_errno(output, "E-RENAME", "cannot be given its name");
-    output->temp_is_named = 0;
-    return OXP_OK;
-}
-
-static oxp_status publish(oxp_output_file *output)
-{
     if (output->status != OXP_OK)
         return output->status;
-    OXP_TRY(examine_target(output));
-    OXP_TRY(make_durable(output));
-    OXP_TRY(output->force ? place_over(output) : place_new(output));
-    if (sync_fd(output->directory) != 0 && errno != EINVAL) /* EINVAL: this one cannot */
-        return fail_errno(output, "E-SYNC", "is in its place, but its directory cannot be synced");
+    if (fstat(output->file, &about) != 0)
+        return oxp_output_fail(output, "E-READ", "cannot be examined");
+    oxp_file_bytes file = {.bytes = (size_t)about.st_size, .id = {about.st_dev, about.st_ino}};
+    if (file.bytes >= OXP_MAPPED_BYTES &&
+        oxp_mapping_open(&file.mapping, output->ctx, output->file, file.bytes))
+        file.data = file.mapping->data;
+    else
+        OXP_TRY(copy_back(&file.data, output, file.bytes));
+    *out = file;
     return OXP_OK;
 }
 
-oxp_status oxp_output_publish(oxp_output_file *output)
-{
-    oxp_status status = publish(output);
-    oxp_output_discard(output);
-    return status;
-}
+/* ---- the end ---- */
 
 void oxp_output_discard(oxp_output_file *output)
 {
     if (output == NULL)
         return;
-    drop_temp_name(output);
+    oxp_output_drop_temp(output);
     if (output->file >= 0)
         close(output->file);
     if (output->directory >= 0)

@@ -275,17 +275,24 @@ void oxp_log(oxp_ctx *ctx, oxp_log_level level, const char *format, ...)
     ctx->log(ctx->user, level, line);
 }
 
+/* Inside a run there is no stage to name. */
+static oxp_status stop(oxp_ctx *ctx, oxp_status status, const char *code, const char *what,
+                       const char *stage, size_t done, size_t total)
+{
+    if (stage == NULL)
+        return oxp_fail(ctx, status, code, "%s while the model ran", what);
+    return oxp_fail(ctx, status, code, "%s in %s after %zu of %zu", what, stage, done, total);
+}
+
 oxp_status oxp_progress(oxp_ctx *ctx, const char *stage, size_t done, size_t total)
 {
     if (ctx->progress != NULL && ctx->progress(ctx->user, stage, done, total) != 0)
-        return oxp_fail(ctx, OXP_ECANCELLED, "E-CANCELLED", "cancelled in %s after %zu of %zu",
-                        stage, done, total);
+        return stop(ctx, OXP_ECANCELLED, "E-CANCELLED", "cancelled", stage, done, total);
     if (ctx->deadline <= 0)
         return OXP_OK;
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     if ((double)now.tv_sec + (double)now.tv_nsec * 1e-9 <= ctx->deadline)
         return OXP_OK;
-    return oxp_fail(ctx, OXP_ELIMIT, "E-LIMIT-TIME", "time limit reached in %s after %zu of %zu",
-                    stage, done, total);
+    return stop(ctx, OXP_ELIMIT, "E-LIMIT-TIME", "time limit reached", stage, done, total);
 }

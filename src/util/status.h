@@ -20,6 +20,9 @@
 typedef struct oxp_budget {
     _Atomic size_t used, peak;
     size_t limit;
+    struct oxp_mapping *mappings; /* what files stand behind: not counted (mapping.h) */
+    _Atomic bool mappings_locked;
+    struct oxp_scratch *scratch;
 } oxp_budget;
 
 struct oxp_ctx {

@@ -195,8 +195,53 @@ void oxp_tensor_share(oxp_tensor *to, const oxp_tensor *from)
     *to = *from;
 }
 
+/* ---- sequences ---- */
+
+bool oxp_is_sequence(const oxp_tensor *t)
+{
+    return t->storage != NULL && t->storage->is_sequence;
+}
+
+oxp_tensor *oxp_sequence_items(const oxp_tensor *t)
+{
+    assert(oxp_is_sequence(t));
+    return t->data;
+}
+
+oxp_status oxp_sequence_new(oxp_tensor *t, oxp_ctx *ctx, size_t length)
+{
+    size_t bytes, block_bytes;
+    unsigned char *block;
+    if (!oxp_mul_ok(length, sizeof(oxp_tensor), &bytes) ||
+        !oxp_add_ok(bytes, STORAGE_HEADER_BYTES, &block_bytes))
+        return oxp_fail(ctx, OXP_ELIMIT, "E-LIMIT-MEM", "a sequence of %zu tensors", length);
+    OXP_TRY(oxp_alloc_raw(&block, ctx, block_bytes, 1, "sequence"));
+    oxp_storage *storage = (oxp_storage *)(void *)block;
+    *storage = (oxp_storage){
+        .references = 1, .is_sequence = true, .bytes = bytes, .data = block + STORAGE_HEADER_BYTES};
+    memset(storage->data, 0, bytes);
+    *t = (oxp_tensor){.rank = 1,
+                      .dims = {(int64_t)length},
+                      .count = length,
+                      .data = storage->data,
+                      .storage = storage};
+    return OXP_OK;
+}
+
+static oxp_status copy_sequence(oxp_tensor *to, oxp_ctx *ctx, const oxp_tensor *from)
+{
+    oxp_tensor copy;
+    OXP_TRY(oxp_sequence_new(&copy, ctx, from->count));
+    for (size_t i = 0; i < from->count; i++)
+        oxp_tensor_share(&oxp_sequence_items(&copy)[i], &oxp_sequence_items(from)[i]);
+    *to = copy;
+    return OXP_OK;
+}
+
 oxp_status oxp_tensor_copy(oxp_tensor *to, oxp_ctx *ctx, const oxp_tensor *from)
 {
+    if (oxp_is_sequence(from))
+        return copy_sequence(to, ctx, from);
     oxp_tensor copy = *from;
     copy.data = NULL;
     copy.storage = NULL;
@@ -208,11 +253,19 @@ oxp_status oxp_tensor_copy(oxp_tensor *to, oxp_ctx *ctx, const oxp_tensor *from)
     return OXP_OK;
 }
 
-void oxp_tensor_release(oxp_tensor *t)
+static void free_tensor(oxp_tensor *t)
 {
     if (t->storage != NULL && --t->storage->references == 0)
         oxp_free(t->storage);
     *t = (oxp_tensor){0};
+}
+
+void oxp_tensor_release(oxp_tensor *t)
+{
+    if (oxp_is_sequence(t) && t->storage->references == 1)
+        for (size_t i = 0; i < t->count; i++)
+            free_tensor(&oxp_sequence_items(t)[i]);
+    free_tensor(t);
 }
 
 /* ---- single elements ---- */

@@ -52,6 +52,7 @@ bool oxp_dtype_is_float(oxp_dtype dtype); /* FLOAT16, BFLOAT16, FLOAT, DOUBLE */
 
 typedef struct oxp_storage {
     int references; /* a storage belongs to one session, hence to one thread */
+    bool is_sequence;
     size_t bytes;
     void *data;
 } oxp_storage;
@@ -82,6 +83,15 @@ void oxp_tensor_share(oxp_tensor *to, const oxp_tensor *from);
 /* to = a copy with its own memory. What `to` held is not released. */
 oxp_status oxp_tensor_copy(oxp_tensor *to, oxp_ctx *ctx, const oxp_tensor *from);
 void oxp_tensor_release(oxp_tensor *t); /* takes an all-zero tensor; leaves it all-zero */
+
+/* ---- sequences: values of control flow ----
+ *
+ * A sequence is a tensor of type UNDEFINED and rank 1 whose data are `count` tensors, that share or
+ * borrow what they hold. Tensors in it are no sequences. Sharing and releasing are as for others;
+ * a copy has a list of its own that shares the tensors. */
+oxp_status oxp_sequence_new(oxp_tensor *t, oxp_ctx *ctx, size_t length); /* of all-zero tensors */
+bool oxp_is_sequence(const oxp_tensor *t);
+oxp_tensor *oxp_sequence_items(const oxp_tensor *t);
 
 /* "[2,3,4]" into out. */
 #define OXP_SHAPE_TEXT_MAX 400

@@ -125,7 +125,8 @@ def with_node(n, *more):
 
 
 def function(name, *nodes):
-    head = blob(1, name) + blob(10, "local") + blob(9, integer(2, 17))
+    """One input a, one output b."""
+    head = blob(1, name) + blob(4, "a") + blob(5, "b") + blob(10, "local") + blob(9, integer(2, 17))
     head += blob(9, blob(1, "local") + integer(2, 1))
     return blob(FUNCTION, head + b"".join(blob(7, n) for n in nodes))
 
@@ -435,7 +436,7 @@ rows("G20-", [
 
 def call_chain(length, fan_out=1):
     functions = [function(f"f{i}", *[call(f"f{i + 1}")] * fan_out) for i in range(length - 1)]
-    return with_functions(*functions, function(f"f{length - 1}", RELU))
+    return with_functions(*functions, function(f"f{length - 1}", node("Relu", ["a"], ["b"])))
 
 
 row("G21-chain", 5, "E-LIMIT-EXPAND")(lambda: call_chain(101))
@@ -659,6 +660,235 @@ row("X-shared", 0, commands="info")(lambda: {"w.bin": FOUR, "model.onnx": model(
 row("X-constant", 3, "E-EXT-PATH")(lambda: with_node(node("Constant", [], ["z"], attribute(
     "value", A_TENSOR, blob(5, tensor("c", FLOAT, [4], external(("location", "../w.bin"))))))))
 
+
+# R: what only running shows
+
+
+def fed(*nodes, constants=(), shape=(2, 3), output="z", opset_version=17):
+    """x of a fixed shape -> nodes -> output."""
+    return integer(1, 8) + opset("", opset_version) + blob(GRAPH, b"".join(
+        blob(1, n) for n in nodes) + blob(2, "g") + blob(INPUT, value_info("x", shape)) +
+        blob(OUTPUT, value_info(output)) + b"".join(blob(INITIALIZER, c) for c in constants))
+
+
+def ints(name, *numbers, dims=None):
+    return tensor(name, INT64, [len(numbers)] if dims is None else dims,
+                  raw(struct.pack(f"<{len(numbers)}q", *numbers)))
+
+
+def floats(name, *numbers, dims=None):
+    return tensor(name, FLOAT, [len(numbers)] if dims is None else dims,
+                  raw(struct.pack(f"<{len(numbers)}f", *numbers)))
+
+
+def int_attribute(name, number):
+    return attribute(name, A_INT, integer(3, number))
+
+
+def ints_attribute(name, *numbers):
+    return attribute(name, A_INTS, b"".join(integer(8, n) for n in numbers))
+
+
+def running(identity, exit_code, expected, build, arguments="", commands="interpret"):
+    row(identity, exit_code, expected, commands, arguments)(build)
+
+
+def operator_row(identity, exit_code, expected, op_type, inputs, constants, *attributes, **more):
+    running(identity, exit_code, expected, lambda: fed(
+        node(op_type, inputs, ["z"], *attributes, name="suspect"), constants=constants, **more))
+
+
+MIN, MAX, BIG = -1 << 63, (1 << 63) - 1, 1 << 60
+MEMORY = "E-LIMIT-MEM.*suspect"
+operator_row("R01-2e60", 5, MEMORY, "ConstantOfShape", ["s"], [ints("s", BIG)])
+operator_row("R01-terabytes", 5, MEMORY, "ConstantOfShape", ["s"], [ints("s", 17592186044800)])
+operator_row("R01-overflow", 3, "E-SHAPE-OVERFLOW.*suspect", "ConstantOfShape", ["s"],
+             [ints("s", 1 << 40, 1 << 40)])
+operator_row("R01-negative", 3, "E-", "ConstantOfShape", ["s"], [ints("s", -1)])
+operator_row("R02-expand", 5, MEMORY, "Expand", ["x", "s"], [ints("s", 1 << 40, 2, 3)])
+operator_row("R02-tile", 5, MEMORY, "Tile", ["x", "s"], [ints("s", 1 << 40, 1)])
+operator_row("R02-tile-wraps", 3, "E-SHAPE-OVERFLOW.*suspect", "Tile", ["x", "s"],
+             [ints("s", MAX, MAX)])
+operator_row("R02-pad", 5, MEMORY, "Pad", ["x", "s"], [ints("s", 1 << 40, 0, 0, 0)])
+operator_row("R02-pad-wraps", 3, "E-SHAPE-OVERFLOW.*suspect", "Pad", ["x", "s"],
+             [ints("s", MAX, 0, MAX, 0)])
+operator_row("R02-one-hot", 3, "E-SHAPE-OVERFLOW.*suspect", "OneHot", ["i", "d", "v"],
+             [ints("i", 0, 1), ints("d", BIG, dims=[]), floats("v", 0, 1)])
+operator_row("R02-range", 3, "E-SHAPE-OVERFLOW.*suspect", "Range", ["a", "b", "c"],
+             [ints("a", 0, dims=[]), ints("b", MAX, dims=[]), ints("c", 1, dims=[])])
+operator_row("R02-range-0", 3, "E-", "Range", ["a", "b", "c"],
+             [ints("a", 0, dims=[]), ints("b", 5, dims=[]), ints("c", 0, dims=[])])
+running("R02-range-nan", 3, "E-", lambda: fed(
+    node("Range", ["a", "b", "c"], ["z"], name="suspect"),
+    constants=[floats("a", 0, dims=[]), floats("b", 5, dims=[]), floats("c", NAN, dims=[])]),
+    "--nonfinite=keep")
+operator_row("R02-resize", 3, "E-SHAPE-OVERFLOW.*suspect", "Resize", ["x", "", "f"],
+             [floats("f", 1e12, 1e6)])
+
+
+def loop(trips, *body_nodes, carried="h"):
+    body = (b"".join(blob(1, n) for n in body_nodes) + blob(2, "b") +
+            blob(INPUT, value_info("i", [], INT64)) + blob(INPUT, value_info("c", [], BOOL)) +
+            blob(INPUT, value_info(carried)) + blob(OUTPUT, value_info("go", [], BOOL)) +
+            blob(OUTPUT, value_info("next")))
+    return fed(node("Loop", ["n", "", "x"], ["z"], attribute("body", A_GRAPH, blob(6, body)),
+                    name="suspect"), constants=[ints("n", trips, dims=[])])
+
+
+def idle(trips):
+    return loop(trips, node("Identity", ["c"], ["go"]), node("Relu", ["h"], ["next"]))
+
+
+running("R03-timeout", 5, "E-LIMIT-TIME.*while the model ran", lambda: idle(MAX), "--timeout 1",
+        commands="interpret,w8,w8a8")
+running("R03-looked-at", 0, "", lambda: idle(MAX), commands="info")
+running("R03-few", 0, "", lambda: idle(1000))
+running("R03-grows", 5, "E-LIMIT-MEM", lambda: loop(
+    MAX, node("Identity", ["c"], ["go"]), node("Concat", ["h", "h"], ["next"],
+                                               int_attribute("axis", 0))), "--max-memory 64MiB")
+
+operator_row("R04-two", 3, "E-SHAPE", "Reshape", ["x", "s"], [ints("s", -1, -1)])
+operator_row("R04-product", 3, "E-SHAPE", "Reshape", ["x", "s"], [ints("s", 4, 2)])
+operator_row("R04-negative", 3, "E-", "Reshape", ["x", "s"], [ints("s", -2, 3)])
+operator_row("R04-wraps", 3, "E-", "Reshape", ["x", "s"], [ints("s", 1 << 62, 1 << 62, -1)])
+
+IMAGE = {"shape": (1, 4, 5, 5)}
+KERNEL = [floats("w", *[0.5] * 144, dims=[4, 4, 3, 3])]
+for _suffix, _attributes in (
+        ("stride", ints_attribute("strides", 0, 1)),
+        ("dilation", ints_attribute("dilations", 0, 1)),
+        ("pads", ints_attribute("pads", -9, 0, 0, 0)),
+        ("pads-huge", ints_attribute("pads", MAX, MAX, MAX, MAX)),
+        ("stride-min", ints_attribute("strides", MIN, MIN)),
+        ("group-0", int_attribute("group", 0)), ("group-3", int_attribute("group", 3)),
+        ("group-min", int_attribute("group", MIN)),
+        ("rank", ints_attribute("strides", 1, 1, 1)),
+        ("kernel", ints_attribute("kernel_shape", 7, 7))):
+    operator_row(f"R05-conv-{_suffix}", 3, "E-(ATTR-VALUE|SHAPE|ATTR)", "Conv", ["x", "w"], KERNEL,
+                 _attributes, **IMAGE)
+operator_row("R05-conv-large", 3, "E-", "Conv", ["x", "w"],
+             [floats("w", *[0.5] * 196, dims=[1, 4, 7, 7])], **IMAGE)
+operator_row("R05-conv-channels", 3, "E-", "Conv", ["x", "w"],
+             [floats("w", *[0.5] * 27, dims=[1, 3, 3, 3])], **IMAGE)
+operator_row("R05-conv-matrix", 3, "E-", "Conv", ["x", "w"], KERNEL)
+for _suffix, _attributes in (
+        ("stride", (ints_attribute("kernel_shape", 2, 2), ints_attribute("strides", 0, 0))),
+        ("kernel-0", (ints_attribute("kernel_shape", 0, 2),)),
+        ("rank", (ints_attribute("kernel_shape", 2),)),
+        ("large", (ints_attribute("kernel_shape", 9, 9),)),
+        ("none", ())):
+    operator_row(f"R05-pool-{_suffix}", 3, "E-", "MaxPool", ["x"], [], *_attributes, **IMAGE)
+
+operator_row("R06-split-0", 3, "E-", "Split", ["x", "s"], [ints("s", 0, 0)])
+operator_row("R06-split-sum", 3, "E-", "Split", ["x", "s"], [ints("s", 1)],
+             int_attribute("axis", 1))
+operator_row("R06-split-negative", 3, "E-", "Split", ["x", "s"], [ints("s", -1)])
+for _op in ("Softmax", "LogSoftmax", "Flatten", "ArgMax", "LpNormalization", "Hardmax"):
+    for _suffix, _axis in (("rank", 3), ("below", -9), ("min", MIN), ("max", MAX)):
+        operator_row(f"R06-{_op.lower()}-{_suffix}", 3, "E-AXIS|E-ATTR-VALUE", _op, ["x"], [],
+                     int_attribute("axis", _axis))
+operator_row("R06-layer-normalization", 3, "E-", "LayerNormalization", ["x", "s"],
+             [floats("s", 1, 1, 1)], int_attribute("axis", -9))
+operator_row("R06-concat", 3, "E-AXIS", "Concat", ["x", "x"], [], int_attribute("axis", 2))
+operator_row("R06-transpose", 3, "E-", "Transpose", ["x"], [], ints_attribute("perm", 1, 1))
+operator_row("R06-transpose-min", 3, "E-", "Transpose", ["x"], [], ints_attribute("perm", MIN, 0))
+operator_row("R06-squeeze", 3, "E-", "Squeeze", ["x", "s"], [ints("s", 7)])
+operator_row("R06-unsqueeze", 3, "E-", "Unsqueeze", ["x", "s"], [ints("s", MAX)])
+
+for _suffix, _index in (("above", 2), ("below", -3), ("max", MAX), ("min", MIN)):
+    operator_row(f"R07-gather-{_suffix}", 3, "E-INDEX", "Gather", ["x", "i"], [ints("i", _index)])
+    operator_row(f"R07-elements-{_suffix}", 3, "E-INDEX", "GatherElements", ["x", "i"],
+                 [ints("i", _index, dims=[1, 1])])
+    operator_row(f"R07-nd-{_suffix}", 3, "E-INDEX", "GatherND", ["x", "i"],
+                 [ints("i", _index, dims=[1, 1])])
+    operator_row(f"R07-scatter-{_suffix}", 3, "E-INDEX", "ScatterElements", ["x", "i", "u"],
+                 [ints("i", _index, dims=[1, 1]), floats("u", 1, dims=[1, 1])])
+    operator_row(f"R07-scatter-nd-{_suffix}", 3, "E-INDEX", "ScatterND", ["x", "i", "u"],
+                 [ints("i", _index, 0, dims=[1, 2]), floats("u", 1)])
+
+
+def whole(identity, op_type, a, b, *attributes):
+    """Two int64 constants, with the arithmetic left to the run: a defined result, never a trap."""
+    running(identity, 0, "", lambda: fed(
+        node("Cast", ["x"], ["i"], int_attribute("to", INT64)), node("Mul", ["i", "zero"], ["o"]),
+        node("Add", ["o", "a"], ["p"]), node(op_type, ["p", "b"], ["z"], *attributes,
+                                             name="suspect"),
+        constants=[ints("zero", 0), ints("a", a), ints("b", b)]))
+
+
+whole("R08-div-zero", "Div", 7, 0)
+whole("R08-mod-zero", "Mod", 7, 0)
+whole("R08-div-min", "Div", MIN, -1)
+whole("R08-mod-min", "Mod", MIN, -1)
+whole("R08-fmod-min", "Mod", MIN, -1, int_attribute("fmod", 1))
+whole("R08-mul", "Mul", MIN, -1)
+whole("R08-pow", "Pow", 10, 400)
+running("R08-shift", 0, "", lambda: fed(
+    node("Cast", ["x"], ["i"], int_attribute("to", UINT64)),
+    node("BitShift", ["i", "b"], ["z"], attribute("direction", A_STRING, blob(4, "LEFT"))),
+    constants=[tensor("b", UINT64, [1], raw(struct.pack("<Q", 200)))]))
+for _name, _type in (("int8", INT8), ("uint8", UINT8), ("int32", INT32), ("int64", INT64),
+                     ("uint64", UINT64), ("bool", BOOL), ("half", FLOAT16)):
+    running(f"R08-cast-{_name}", 0, "", lambda t=_type: fed(
+        node("Log", ["x"], ["l"]), node("Mul", ["l", "m"], ["h"]),
+        node("Cast", ["h"], ["z"], int_attribute("to", t)),
+        constants=[floats("m", 1e30)]))
+
+for _suffix, _exit, _starts, _ends, _steps in (
+        ("min", 0, MIN, MAX, 1), ("back", 0, MAX, MIN, -1), ("step-min", 0, MAX, MIN, MIN),
+        ("step-max", 0, MIN, MAX, MAX), ("step-0", 3, 0, 2, 0)):
+    operator_row(f"R09-{_suffix}", _exit, "E-" if _exit else "", "Slice",
+                 ["x", "s", "e", "a", "t"], [ints("s", _starts), ints("e", _ends), ints("a", 0),
+                                             ints("t", _steps)])
+operator_row("R09-axis", 3, "E-", "Slice", ["x", "s", "e", "a"],
+             [ints("s", 0), ints("e", 1), ints("a", 5)])
+operator_row("R09-lengths", 3, "E-", "Slice", ["x", "s", "e"], [ints("s", 0, 0), ints("e", 1)])
+
+operator_row("R10", 3, "E-BROADCAST", "Add", ["x", "w"], [floats("w", 1, 2)])
+operator_row("R10-where", 3, "E-BROADCAST", "Where", ["c", "x", "w"],
+             [floats("w", 1, 2), tensor("c", BOOL, [1], raw(b"\1"))])
+operator_row("R10-matmul", 3, "E-", "MatMul", ["x", "w"], [floats("w", 1, 2, dims=[2, 1])])
+operator_row("R10-ranks", 0, "", "Add", ["x", "w"], [floats("w", 1, dims=[1] * 8)])
+
+
+def nested_ifs(levels):
+    """Both branches of every level hold the next one: 2 ** levels ways, of which one is run."""
+    inner = graph(nodes=(node("Relu", ["x"], [f"b{levels}"]),), inputs=(),
+                  outputs=(f"b{levels}",))
+    for level in range(levels, 0, -1):
+        other = graph(nodes=(node("Neg", ["x"], [f"e{level}"]),), inputs=(),
+                      outputs=(f"e{level}",))
+        inner = graph(nodes=(node("If", ["c"], [f"b{level - 1}"], attribute(
+            "then_branch", A_GRAPH, blob(6, inner)), attribute(
+                "else_branch", A_GRAPH, blob(6, other))),), inputs=(), outputs=(f"b{level - 1}",))
+    return fed(node("If", ["c"], ["z"], attribute("then_branch", A_GRAPH, blob(6, inner)),
+                    attribute("else_branch", A_GRAPH, blob(6, graph(
+                        nodes=(node("Neg", ["x"], ["n"]),), inputs=(), outputs=("n",))))),
+               constants=[tensor("c", BOOL, [], raw(b"\1"))])
+
+
+running("R12", 0, "", lambda: nested_ifs(28), commands="info,interpret,w8")
+
+# G and C, as far as only running or compressing shows them
+running("G09", 3, "E-ARITY", lambda: fed(node("Add", ["", "x"], ["z"], name="suspect")))
+running("G10-few", 3, "E-ARITY", lambda: fed(node("Add", ["x"], ["z"], name="suspect")))
+running("G10-many", 3, "E-ARITY", lambda: fed(node("Relu", ["x", "x"], ["z"], name="suspect")))
+running("G18-if", 3, "E-SUBGRAPH", lambda: fed(
+    node("If", ["c"], ["z"], attribute("then_branch", A_GRAPH, blob(6, graph(
+        nodes=(node("Relu", ["x"], ["t"]),), inputs=(), outputs=("t", "t")))),
+         attribute("else_branch", A_GRAPH, blob(6, graph(
+             nodes=(node("Neg", ["x"], ["n"]),), inputs=(), outputs=("n",)))), name="suspect"),
+    constants=[tensor("c", BOOL, [], raw(b"\1"))]))
+running("G18-loop", 3, "E-SUBGRAPH", lambda: fed(
+    node("Loop", ["n", "", "x"], ["z"], attribute("body", A_GRAPH, blob(6, graph(
+        nodes=(node("Relu", ["i"], ["t"]),), inputs=("i",), outputs=("t",)))), name="suspect"),
+    constants=[ints("n", 3, dims=[])]))
+NAN_INSIDE = fed(node("Neg", ["x"], ["m"]), node("Mul", ["x", "m"], ["k"]),
+                 node("Sub", ["k", "one"], ["l"]), node("Log", ["l"], ["n"]),
+                 node("MatMul", ["n", "w"], ["z"]),
+                 constants=[floats("one", 1), floats("w", *[0.01 * i for i in range(3 * 64)],
+                                                     dims=[3, 64])])
+running("C06", 8, "E-CALIB-NONFINITE.*output \"z\"", lambda: NAN_INSIDE, commands="w8a8")
 
 # ---- writing ---------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ static struct {
     bool no_unnamed;       /* O_TMPFILE is not supported */
     int renameat2, linkat; /* errno of every call, 0 = works */
     int renameat, fsync, write, close;
+    bool renameat_once;    /* the call after it works again */
     int fsync_at;          /* which fsync fails: 1 the file, 2 the directory */
     bool short_io;         /* one byte at a time, every other call interrupted */
     int interrupts;        /* counts */
@@ -113,8 +114,11 @@ int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsign
 
 int renameat(int from_dir, const char *from, int to_dir, const char *to)
 {
-    if (fault.renameat != 0)
-        return failing(fault.renameat);
+    int error = fault.renameat;
+    if (fault.renameat_once)
+        fault.renameat = 0;
+    if (error != 0)
+        return failing(error);
     return (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, 0);
 }
 
@@ -592,12 +596,11 @@ Test(writing, interrupted_and_in_pieces)
     fault.short_io = true;
     oxp_output_file *output = start("out", false);
     expect_ok(oxp_output_write(output, "in many pieces", 14));
-    uint8_t *data;
-    size_t bytes;
-    expect_ok(oxp_output_read_back(&data, &bytes, output));
-    cr_assert_eq(bytes, 14);
-    cr_assert_arr_eq(data, "in many pieces", 14);
-    oxp_free(data);
+    oxp_file_bytes back;
+    expect_ok(oxp_output_read_back(&back, output));
+    cr_assert_eq(back.bytes, 14);
+    cr_assert_arr_eq(back.data, "in many pieces", 14);
+    oxp_file_close(&back);
     expect_ok(oxp_output_publish(output));
     fault.short_io = false;
     expect_file("out", "in many pieces", 0644);
@@ -818,4 +821,97 @@ Test(writing, reserving_beyond_the_disk)
 Test(writing, a_discarded_null)
 {
     oxp_output_discard(NULL);
+}
+
+/* ---- two files that belong together ---- */
+
+static oxp_status write_pair(bool force)
+{
+    oxp_output_file *data = start("m.data", force), *model = start("m", force);
+    expect_ok(oxp_output_write(data, "new data", 8));
+    expect_ok(oxp_output_write(model, "new model", 9));
+    return oxp_output_publish_pair(data, model);
+}
+
+static void pair_appears(void)
+{
+    expect_ok(write_pair(false));
+    expect_file("m.data", "new data", 0644);
+    expect_file("m", "new model", 0644);
+    cr_assert_eq(entries(NULL, 0), 2);
+    put_file("m.data", "old data", 0640);
+    put_file("m", "old model", 0600);
+    expect_ok(write_pair(true));
+    expect_file("m.data", "new data", 0640);
+    expect_file("m", "new model", 0600);
+    cr_assert_eq(entries(NULL, 0), 2);
+    cr_assert(unlink("m") == 0 && unlink("m.data") == 0);
+}
+
+Test(writing, a_pair_appears)
+{
+    with_both_kinds(pair_appears);
+    fault.linkat = EPERM; /* no hard links: the old file is moved aside */
+    fault.no_unnamed = true;
+    pair_appears();
+}
+
+static void make_second_exist(void)
+{
+    if (fsyncs == 3) /* of both files and, when the first is in its place, the directory */
+        put_file("m", "somebody's", 0644);
+}
+
+/* The second finds its name taken when the first has its own already. */
+static void second_is_too_late(void)
+{
+    fsyncs = 0;
+    fault.on_sync = make_second_exist;
+    expect_error(write_pair(false), OXP_EEXISTS, "E-EXISTS", "m: ");
+    fault.on_sync = NULL;
+    expect_file("m", "somebody's", 0644);
+    cr_assert_eq(entries(NULL, 0), 1, "the first is gone again");
+    cr_assert(unlink("m") == 0);
+}
+
+Test(writing, of_a_pair_the_first_goes_when_the_second_cannot_come)
+{
+    with_both_kinds(second_is_too_late);
+}
+
+static void place_second_fails(void)
+{
+    if (fsyncs == 3)
+        fault.renameat = EIO;
+}
+
+static void old_pair_stays(void)
+{
+    put_file("m.data", "old data", 0640);
+    put_file("m", "old model", 0600);
+    fsyncs = 0;
+    fault.renameat_once = true;
+    fault.on_sync = place_second_fails;
+    expect_error(write_pair(true), OXP_EIO, "E-RENAME", "m: ");
+    fault.on_sync = NULL;
+    expect_file("m.data", "old data", 0640);
+    expect_file("m", "old model", 0600);
+    cr_assert_eq(entries(NULL, 0), 2);
+    cr_assert(unlink("m") == 0 && unlink("m.data") == 0);
+}
+
+Test(writing, of_a_pair_the_old_first_comes_back)
+{
+    with_both_kinds(old_pair_stays);
+}
+
+Test(writing, a_pair_fails_before_anything_has_a_name)
+{
+    oxp_output_file *data = start("m.data", false), *model = start("m", false);
+    expect_ok(oxp_output_write(data, "x", 1));
+    fault.write = ENOSPC;
+    expect_error(oxp_output_write(model, "x", 1), OXP_EIO, "E-WRITE", "m: ");
+    fault.write = 0;
+    cr_assert_eq(oxp_output_publish_pair(data, model), OXP_EIO);
+    cr_assert_eq(entries(NULL, 0), 0);
 }
