@@ -8,35 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "interpreter/interpreter.h"
-#include "operators/host.h"
+#include "interpreter/session_internal.h"
 #include "util/map.h"
-
-#define CACHE_SLOTS 64
-
-typedef struct cell { /* a node of this session */
-    oxp_node node;
-    struct oxp_host host;
-    oxp_session *owner;
-    oxp_session **bodies;
-    oxp_tensor *shapes; /* outputs as prepare declared them */
-    oxp_tensor *seen;   /* inputs of the last prepare: type and shape only */
-    bool prepared;
-} cell;
-
-struct oxp_session {
-    oxp_ctx *ctx;
-    const oxp_graph *graph;
-    oxp_session *parent, *root;
-    oxp_session_options options;
-    oxp_arena lifetime, scratch;
-    cell *cells;
-    oxp_tensor *tensors;             /* by value id */
-    uint32_t *remaining;             /* uses left in this run */
-    oxp_storage *cache[CACHE_SLOTS]; /* root only */
-    size_t cached;
-    uint64_t steps; /* root only */
-};
 
 /* ---- storage ---- */
 
@@ -51,12 +24,17 @@ static void cache_clear(oxp_session *root)
         storage_free(root->cache[--root->cached]);
 }
 
+void oxp_session_clear_cache(oxp_session *s)
+{
+    cache_clear(s->root);
+}
+
 /* Drops the oldest entry when full: what has not come back for long is least likely to. */
 static void cache_put(oxp_session *root, oxp_storage *s)
 {
-    if (root->cached == CACHE_SLOTS) {
+    if (root->cached == OXP_CACHE_SLOTS) {
         storage_free(root->cache[0]);
-        memmove(root->cache, root->cache + 1, (CACHE_SLOTS - 1) * sizeof *root->cache);
+        memmove(root->cache, root->cache + 1, (OXP_CACHE_SLOTS - 1) * sizeof *root->cache);
         root->cached--;
     }
     root->cache[root->cached++] = s;
@@ -80,7 +58,7 @@ static oxp_storage *cache_take(oxp_session *root, size_t bytes)
     return s;
 }
 
-static oxp_status give_memory(oxp_session *s, oxp_tensor *t, const oxp_graph_node *node)
+oxp_status oxp_session_memory(oxp_session *s, oxp_tensor *t, const oxp_graph_node *node)
 {
     oxp_storage *cached = cache_take(s->root, oxp_tensor_bytes(t));
     if (cached) {
@@ -90,14 +68,16 @@ static oxp_status give_memory(oxp_session *s, oxp_tensor *t, const oxp_graph_nod
     }
     char what[OXP_NODE_TEXT_MAX];
     size_t bytes = oxp_tensor_bytes(t), limit = s->ctx->budget->limit;
+    if (bytes < limit / 2 && s->ctx->budget->used < limit / 2) /* no text for what will not fail */
+        return oxp_tensor_alloc(t, s->ctx, node->type);
     if (bytes > limit || s->ctx->budget->used > limit - bytes)
         cache_clear(s->root);
     return oxp_tensor_alloc(t, s->ctx, oxp_graph_node_text(what, node));
 }
 
-static void drop(oxp_session *s, oxp_tensor *t)
+void oxp_session_drop(oxp_session *s, oxp_tensor *t)
 {
-    if (t->storage && t->storage->references == 1) {
+    if (t->storage && t->storage->references == 1 && !oxp_is_sequence(t)) {
         cache_put(s->root, t->storage);
         *t = (oxp_tensor){0};
     } else {
@@ -155,11 +135,14 @@ static oxp_status run_subgraph(struct oxp_host *host, oxp_node *n, size_t which,
                                const oxp_tensor *const *inputs, size_t input_count, oxp_tensor *out,
                                size_t output_count);
 
-static oxp_status cell_create(oxp_session *s, cell *c, const oxp_graph_node *def)
+static oxp_status cell_create(oxp_session *s, oxp_cell *c, const oxp_graph_node *def)
 {
     oxp_node *n = &c->node;
     c->owner = s;
-    c->host = (struct oxp_host){.run_subgraph = run_subgraph, .lifetime = &s->lifetime};
+    c->host = (struct oxp_host){.run_subgraph = run_subgraph,
+                                .backward_subgraph = oxp_tape_backward_subgraph,
+                                .lifetime = &s->lifetime,
+                                .shared = s->options.shared};
     *n = (oxp_node){.ctx = s->ctx,
                     .def = def,
                     .in_count = (int)def->input_count,
@@ -217,7 +200,8 @@ static oxp_status session_new(oxp_session **out, oxp_ctx *ctx, const oxp_graph *
     for (size_t i = 0; i < graph->node_count; i++)
         if (!is_constant_node(&graph->nodes[i]))
             OXP_TRY(cell_create(s, &s->cells[i], &graph->nodes[i]));
-    return OXP_OK;
+    OXP_TRY(oxp_layout_plan(s));
+    return s->options.gradients && !parent ? oxp_tape_create(s) : OXP_OK;
 }
 
 oxp_status oxp_session_create(oxp_session **out, oxp_ctx *ctx, const oxp_graph *graph,
@@ -244,7 +228,7 @@ void oxp_session_free(oxp_session *s)
     if (!s)
         return;
     for (size_t i = 0; s->cells && i < s->graph->node_count; i++) {
-        cell *c = &s->cells[i];
+        oxp_cell *c = &s->cells[i];
         if (c->node.op && c->node.op->release && c->node.state)
             c->node.op->release(&c->node);
         for (size_t k = 0; c->bodies && k < c->node.def->subgraph_count; k++)
@@ -253,6 +237,7 @@ void oxp_session_free(oxp_session *s)
             oxp_tensor_release(&c->node.out[k]);
     }
     release_tensors(s);
+    oxp_tape_free(s);
     cache_clear(s);
     oxp_arena_free(&s->lifetime);
     oxp_arena_free(&s->scratch);
@@ -278,7 +263,7 @@ static bool same_shape(const oxp_tensor *a, const oxp_tensor *b)
            (a->rank <= 0 || memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0);
 }
 
-static bool needs_prepare(const cell *c)
+static bool needs_prepare(const oxp_cell *c)
 {
     const oxp_node *n = &c->node;
     if (!c->prepared)
@@ -305,7 +290,7 @@ static oxp_status check_attributes_known(oxp_node *n)
     return OXP_OK;
 }
 
-static oxp_status prepare(cell *c)
+static oxp_status prepare(oxp_cell *c)
 {
     oxp_node *n = &c->node;
     for (int i = 0; i < n->out_count; i++) {
@@ -341,7 +326,7 @@ static bool may_overwrite(const oxp_session *s, const oxp_node *n, int j)
     return t->storage && t->storage->references == 1 && t->data == t->storage->data;
 }
 
-static oxp_status give_outputs(oxp_session *s, cell *c)
+static oxp_status give_outputs(oxp_session *s, oxp_cell *c)
 {
     oxp_node *n = &c->node;
     for (int i = 0; i < n->out_count; i++) {
@@ -358,9 +343,18 @@ static oxp_status give_outputs(oxp_session *s, cell *c)
             memcpy(n->out[i].dims, shape.dims, sizeof shape.dims);
             continue;
         }
-        OXP_TRY(give_memory(s, &n->out[i], n->def));
+        OXP_TRY(oxp_session_memory(s, &n->out[i], n->def));
     }
     return OXP_OK;
+}
+
+/* A node that nobody reads anything of is prepared, so that what is wrong with it is found. */
+static bool wants_output(const oxp_node *n)
+{
+    for (int i = 0; i < n->out_count; i++)
+        if (n->wanted[i])
+            return true;
+    return false;
 }
 
 static void keep_outputs(oxp_session *s, oxp_node *n)
@@ -376,10 +370,12 @@ static void keep_outputs(oxp_session *s, oxp_node *n)
 
 static oxp_status observe(oxp_session *s, oxp_node *n)
 {
+    if (s->root->going_back)
+        return OXP_OK;
     if (s->options.node_observer)
         OXP_TRY(s->options.node_observer(s->options.user, n));
     for (int i = 0; s->options.observer && i < n->out_count; i++)
-        if (n->def->outputs[i] != OXP_NO_VALUE && n->out[i].data)
+        if (n->def->outputs[i] != OXP_NO_VALUE && n->out[i].data && !oxp_is_sequence(&n->out[i]))
             OXP_TRY(s->options.observer(s->options.user, s->graph, n->def->outputs[i], &n->out[i]));
     return OXP_OK;
 }
@@ -387,7 +383,7 @@ static oxp_status observe(oxp_session *s, oxp_node *n)
 static void let_die(oxp_session *s, uint32_t id)
 {
     if (s->remaining[id] && --s->remaining[id] == 0 && s->graph->values[id].kind == OXP_VALUE_NODE)
-        drop(s, &s->tensors[id]);
+        oxp_session_drop(s, &s->tensors[id]);
 }
 
 static void finish_uses(oxp_session *s, const oxp_graph_node *def)
@@ -397,7 +393,7 @@ static void finish_uses(oxp_session *s, const oxp_graph_node *def)
             let_die(s, def->inputs[i]);
     for (size_t i = 0; i < def->output_count; i++) /* made and never read */
         if (def->outputs[i] != OXP_NO_VALUE && s->remaining[def->outputs[i]] == 0)
-            drop(s, &s->tensors[def->outputs[i]]);
+            oxp_session_drop(s, &s->tensors[def->outputs[i]]);
 }
 
 /* Values that bodies of this node read from here count one use each (graph.h: input UINT32_MAX). */
@@ -422,22 +418,31 @@ static oxp_status count_step(oxp_session *s, const oxp_node *n)
     return s->root->steps % 64 == 0 ? oxp_progress(s->ctx, NULL, 0, 0) : OXP_OK;
 }
 
-static oxp_status run_cell(oxp_session *s, cell *c)
+static oxp_status run_cell(oxp_session *s, oxp_cell *c)
 {
     oxp_node *n = &c->node;
     OXP_TRY(count_step(s, n));
     for (int i = 0; i < n->in_count; i++)
         n->in[i] = n->def->inputs[i] == OXP_NO_VALUE ? NULL : find_tensor(s, n->def->inputs[i]);
     oxp_arena_mark mark = oxp_arena_mark_now(&s->scratch);
-    oxp_status status = OXP_OK;
-    if (needs_prepare(c))
+    oxp_status status = oxp_layout_inputs(s, c);
+    if (status == OXP_OK && needs_prepare(c))
         status = prepare(c);
-    if (status == OXP_OK)
+    if (status == OXP_OK) {
+        oxp_tape_inputs(s, c);
         status = give_outputs(s, c);
-    if (status == OXP_OK && n->op->forward)
+    }
+    if (status == OXP_OK && n->op->forward && wants_output(n))
         status = n->op->forward(n);
+    if (status == OXP_OK) {
+        oxp_layout_outputs(s, c);
+        oxp_tape_outputs(s, c);
+    }
     if (status == OXP_OK)
         status = observe(s, n);
+    for (int i = 0; i < n->in_count && i < 32; i++)
+        if (n->in[i] && (n->constant >> i & 1))
+            oxp_model_forget(s->graph->model, n->in[i]);
     oxp_arena_release(&s->scratch, mark);
     if (status != OXP_OK) {
         for (int i = 0; i < n->out_count; i++)
@@ -460,20 +465,32 @@ static void start_uses(oxp_session *s)
     }
 }
 
-static oxp_status run(oxp_session *s, const oxp_tensor *const *inputs, oxp_tensor *outputs)
+oxp_status oxp_session_run_nodes(oxp_session *s, size_t first, size_t end)
+{
+    for (size_t i = first; i < end; i++) {
+        if (!s->cells[i].node.op)
+            continue;
+        OXP_TRY(oxp_tape_enter(s, i));
+        OXP_TRY(run_cell(s, &s->cells[i]));
+    }
+    return OXP_OK;
+}
+
+oxp_status oxp_session_run_graph(oxp_session *s, const oxp_tensor *const *inputs,
+                                 oxp_tensor *outputs)
 {
     release_tensors(s);
+    oxp_tape_clear(s);
     start_uses(s);
+    memset(s->lies_last, 0, s->graph->value_count * sizeof *s->lies_last);
     for (size_t i = 0; i < s->graph->input_count; i++)
         oxp_tensor_share(&s->tensors[s->graph->inputs[i]], inputs[i]);
-    for (size_t i = 0; i < s->graph->node_count; i++)
-        if (s->cells[i].node.op)
-            OXP_TRY(run_cell(s, &s->cells[i]));
+    OXP_TRY(oxp_session_run_nodes(s, 0, s->graph->node_count));
     for (size_t i = 0; i < s->graph->output_count; i++)
         oxp_tensor_share(&outputs[i], find_tensor(s, s->graph->outputs[i]));
     for (size_t v = 0; v < s->graph->value_count; v++)
         if (s->tensors[v].data || s->tensors[v].storage)
-            drop(s, &s->tensors[v]);
+            oxp_session_drop(s, &s->tensors[v]);
     return OXP_OK;
 }
 
@@ -481,24 +498,49 @@ static oxp_status run_subgraph(struct oxp_host *host, oxp_node *n, size_t which,
                                const oxp_tensor *const *inputs, size_t input_count, oxp_tensor *out,
                                size_t output_count)
 {
-    cell *c = (cell *)((char *)host - offsetof(cell, host));
+    oxp_cell *c = (oxp_cell *)((char *)host - offsetof(oxp_cell, host));
     oxp_session *body = c->bodies[which];
     if (body->graph->input_count != input_count || body->graph->output_count != output_count)
         return oxp_node_fail(n, OXP_EFORMAT, "E-SUBGRAPH",
                              "body has %zu inputs and %zu outputs, expected %zu and %zu",
                              body->graph->input_count, body->graph->output_count, input_count,
                              output_count);
-    return run(body, inputs, out);
+    body->recording = false;
+    return oxp_session_run_graph(body, inputs, out);
+}
+
+/* Sequences are values of control flow; what a caller gets are tensors. */
+static oxp_status refuse_sequences(const oxp_session *s, const oxp_tensor *outputs)
+{
+    char quoted[OXP_QUOTED_MAX];
+    for (size_t i = 0; i < s->graph->output_count; i++)
+        if (oxp_is_sequence(&outputs[i]))
+            return oxp_fail(s->ctx, OXP_EUNSUPPORTED, "E-OP-DTYPE",
+                            "output %s is a sequence, which is not supported",
+                            oxp_quote(quoted, s->graph->values[s->graph->outputs[i]].name));
+    return OXP_OK;
+}
+
+static void release_outputs(const oxp_session *s, oxp_tensor *outputs)
+{
+    for (size_t i = 0; i < s->graph->output_count; i++)
+        oxp_tensor_release(&outputs[i]);
 }
 
 oxp_status oxp_session_run(oxp_session *s, const oxp_tensor *const *inputs, oxp_tensor *outputs)
 {
-    s->steps = 0;
-    oxp_status status = run(s, inputs, outputs);
-    if (status != OXP_OK)
-        for (size_t i = 0; i < s->graph->output_count; i++)
-            oxp_tensor_release(&outputs[i]);
-    return status;
+    for (int attempt = 0;; attempt++) {
+        s->steps = 0;
+        oxp_tape_start(s);
+        oxp_status status = oxp_session_run_graph(s, inputs, outputs);
+        if (status == OXP_OK)
+            status = refuse_sequences(s, outputs);
+        bool again = s->tape && oxp_tape_wants_another_run(s, status, attempt);
+        if (again || status != OXP_OK)
+            release_outputs(s, outputs);
+        if (!again)
+            return status;
+    }
 }
 
 bool oxp_graph_runs(const oxp_graph *graph, const oxp_graph_node **first_missing)

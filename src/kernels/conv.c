@@ -22,9 +22,12 @@ typedef enum method { POINTWISE, DEPTHWISE, BLOCKED, COLUMNS, REFERENCE } method
 
 struct oxp_conv {
     oxp_conv_shape shape;
+    oxp_conv_layout layout;
     method method;
     const float *weights;
     float *zero_bias;
+    void *own_packed;   /* by oxp_conv_pack() */
+    const void *packed; /* that, or somebody else's */
 #ifndef OXP_KERNELS_REFERENCE
     oxp_dnnl_conv *blocked;
 #endif
@@ -169,9 +172,7 @@ static oxp_status run_columns(const oxp_conv *conv, oxp_ctx *ctx, const float *s
     return OXP_OK;
 }
 
-/* ---- oneDNN ---- */
-
-#ifndef OXP_KERNELS_REFERENCE
+/* ---- changes of layout ---- */
 
 static void change_layout(float *to, const float *from, size_t images, size_t rows, size_t columns)
 {
@@ -180,27 +181,74 @@ static void change_layout(float *to, const float *from, size_t images, size_t ro
                       columns);
 }
 
-/* A plane of one position or an image of one channel is the same in both layouts. */
-static oxp_status run_blocked(oxp_conv *conv, oxp_ctx *ctx, const float *src, const float *bias,
-                              float *dst)
+/* Floats of a side's copy in the other layout; a plane of one position or an image of one channel
+ * is the same in both. Whole cache lines. */
+static size_t copy_floats(size_t images, size_t channels, size_t positions)
 {
-    const oxp_conv_shape *s = &conv->shape;
-    size_t in = oxp_volume(s->window.in), out = oxp_volume(s->window.out);
-    size_t src_floats = in == 1 || s->in_channels == 1 ? 0 : s->batch * s->in_channels * in;
-    size_t dst_floats = out == 1 || s->out_channels == 1 ? 0 : s->batch * s->out_channels * out;
-    size_t scratch = (oxp_dnnl_conv_scratch(conv->blocked) + 63) / 64 * 16,
-           src_end = (src_floats + 15) / 16 * 16;
-    size_t dst_end = (dst_floats + 15) / 16 * 16;
-    float *work;
-    OXP_TRY(oxp_alloc_raw(&work, ctx, src_end + dst_end + scratch, sizeof *work, "convolution"));
-    if (src_floats)
-        change_layout(work, src, s->batch, s->in_channels, in);
-    oxp_status status = oxp_dnnl_conv_run(
-        conv->blocked, ctx, src_floats ? work : src, bias ? bias : conv->zero_bias,
-        dst_floats ? work + src_end : dst, work + src_end + dst_end);
-    if (status == OXP_OK && dst_floats)
-        change_layout(dst, work + src_end, s->batch, out, s->out_channels);
-    oxp_free(work);
+    if (channels == 1 || positions == 1)
+        return 0;
+    return (images * channels * positions + 15) / 16 * 16;
+}
+
+typedef struct sides { /* where the method reads and writes */
+    const float *src;
+    float *dst, *work; /* work: what was asked for, behind the copies */
+    float *block;      /* to be freed */
+} sides;
+
+/* Copies src where the method wants the other layout, and finds dst a place. */
+static oxp_status enter(sides *s, const oxp_conv *conv, oxp_ctx *ctx, oxp_conv_layout inside,
+                        const float *src, float *dst, size_t work_bytes)
+{
+    const oxp_conv_shape *shape = &conv->shape;
+    size_t in = oxp_volume(shape->window.in), out = oxp_volume(shape->window.out);
+    size_t src_floats = inside.src_last == conv->layout.src_last
+                            ? 0
+                            : copy_floats(shape->batch, shape->in_channels, in);
+    size_t dst_floats = inside.dst_last == conv->layout.dst_last
+                            ? 0
+                            : copy_floats(shape->batch, shape->out_channels, out);
+    size_t floats = src_floats + dst_floats + (work_bytes + 63) / 64 * 16;
+    *s = (sides){.src = src, .dst = dst};
+    if (floats == 0)
+        return OXP_OK;
+    OXP_TRY(oxp_alloc_raw(&s->block, ctx, floats, sizeof *s->block, "convolution"));
+    s->work = s->block + src_floats + dst_floats;
+    if (dst_floats)
+        s->dst = s->block + src_floats;
+    if (src_floats) {
+        bool last = inside.src_last;
+        change_layout(s->block, src, shape->batch, last ? shape->in_channels : in,
+                      last ? in : shape->in_channels);
+        s->src = s->block;
+    }
+    return OXP_OK;
+}
+
+static void leave(sides *s, const oxp_conv *conv, float *dst)
+{
+    const oxp_conv_shape *shape = &conv->shape;
+    size_t out = oxp_volume(shape->window.out);
+    bool last = conv->layout.dst_last;
+    if (s->dst != dst)
+        change_layout(dst, s->dst, shape->batch, last ? shape->out_channels : out,
+                      last ? out : shape->out_channels);
+    oxp_free(s->block);
+}
+
+/* ---- oneDNN ---- */
+
+#ifndef OXP_KERNELS_REFERENCE
+
+static oxp_status run_blocked(const oxp_conv *conv, oxp_ctx *ctx, const float *src,
+                              const float *bias, float *dst)
+{
+    sides s;
+    OXP_TRY(enter(&s, conv, ctx, (oxp_conv_layout){true, true}, src, dst,
+                  oxp_dnnl_conv_scratch(conv->blocked)));
+    oxp_status status = oxp_dnnl_conv_run(conv->blocked, ctx, conv->packed, s.src,
+                                          bias ? bias : conv->zero_bias, s.dst, s.work);
+    leave(&s, conv, dst);
     return status;
 }
 
@@ -228,7 +276,7 @@ static bool is_ordinary(const oxp_window *w)
     return true;
 }
 
-static bool is_for_blocked(const oxp_conv_shape *s)
+static bool is_for_blocked(const oxp_conv_shape *s, bool any_pointwise)
 {
     size_t positions = oxp_volume(s->window.in),
            weights = s->out_channels * (s->in_channels / s->groups);
@@ -238,7 +286,7 @@ static bool is_for_blocked(const oxp_conv_shape *s)
     if (s->batch * s->in_channels * positions > INDEX_LIMIT ||
         s->batch * s->out_channels * oxp_volume(s->window.out) > INDEX_LIMIT)
         return false;
-    if (is_pointwise(s))
+    if (is_pointwise(s) && !any_pointwise)
         return s->groups == 1 && positions > 1 && positions < FEW_POSITIONS &&
                weights >= MANY_WEIGHTS;
     return true;
@@ -248,11 +296,10 @@ static oxp_status choose(oxp_conv *conv, oxp_ctx *ctx)
 {
     const oxp_conv_shape *s = &conv->shape;
     conv->method = is_pointwise(s) ? POINTWISE : COLUMNS;
-    if (conv->method == COLUMNS && oxp_depthwise_fits(s)) {
+    bool last = conv->layout.src_last || conv->layout.dst_last;
+    if (conv->method == COLUMNS && oxp_depthwise_fits(s))
         conv->method = DEPTHWISE;
-        return OXP_OK;
-    }
-    if (!is_for_blocked(s))
+    if ((conv->method == DEPTHWISE && !last) || !is_for_blocked(s, last))
         return OXP_OK;
     OXP_TRY(oxp_dnnl_conv_create(&conv->blocked, ctx, s));
     if (conv->blocked)
@@ -264,11 +311,13 @@ static oxp_status choose(oxp_conv *conv, oxp_ctx *ctx)
 
 /* ---- the handle ---- */
 
-oxp_status oxp_conv_create(oxp_conv **out, oxp_ctx *ctx, const oxp_conv_shape *shape)
+oxp_status oxp_conv_create_in(oxp_conv **out, oxp_ctx *ctx, const oxp_conv_shape *shape,
+                              oxp_conv_layout layout)
 {
     oxp_conv *conv;
     OXP_TRY(oxp_alloc(&conv, ctx, 1, sizeof *conv, "convolution"));
     conv->shape = *shape;
+    conv->layout = layout;
     conv->method = REFERENCE;
     oxp_status status =
         oxp_alloc(&conv->zero_bias, ctx, shape->out_channels, sizeof(float), "convolution");
@@ -284,22 +333,62 @@ oxp_status oxp_conv_create(oxp_conv **out, oxp_ctx *ctx, const oxp_conv_shape *s
     return OXP_OK;
 }
 
-oxp_status oxp_conv_pack(oxp_conv *conv, oxp_ctx *ctx, const float *weights)
+oxp_status oxp_conv_create(oxp_conv **out, oxp_ctx *ctx, const oxp_conv_shape *shape)
 {
-    conv->weights = weights;
+    return oxp_conv_create_in(out, ctx, shape, (oxp_conv_layout){false, false});
+}
+
+size_t oxp_conv_packed_bytes(const oxp_conv *conv)
+{
 #ifndef OXP_KERNELS_REFERENCE
     if (conv->method == BLOCKED)
-        return oxp_dnnl_conv_pack(conv->blocked, ctx, weights);
+        return oxp_dnnl_conv_packed_bytes(conv->blocked);
 #endif
+    (void)conv;
+    return 0;
+}
+
+oxp_status oxp_conv_pack_into(const oxp_conv *conv, oxp_ctx *ctx, const float *weights,
+                              void *packed)
+{
+#ifndef OXP_KERNELS_REFERENCE
+    if (conv->method == BLOCKED)
+        return oxp_dnnl_conv_pack(conv->blocked, ctx, weights, packed);
+#endif
+    (void)conv;
     (void)ctx;
+    (void)weights;
+    (void)packed;
     return OXP_OK;
 }
 
-oxp_status oxp_conv_run(oxp_conv *conv, oxp_ctx *ctx, const float *src, const float *bias,
-                        float *dst)
+void oxp_conv_use_packed(oxp_conv *conv, const float *weights, const void *packed)
 {
-    if (conv->shape.batch == 0 || oxp_volume(conv->shape.window.out) == 0)
-        return OXP_OK;
+    conv->weights = weights;
+    conv->packed = packed;
+}
+
+oxp_status oxp_conv_pack(oxp_conv *conv, oxp_ctx *ctx, const float *weights)
+{
+    size_t bytes = oxp_conv_packed_bytes(conv);
+    if (bytes && !conv->own_packed)
+        OXP_TRY(oxp_alloc_raw(&conv->own_packed, ctx, bytes, 1, "convolution weights"));
+    OXP_TRY(oxp_conv_pack_into(conv, ctx, weights, conv->own_packed));
+    oxp_conv_use_packed(conv, weights, conv->own_packed);
+    return OXP_OK;
+}
+
+void oxp_conv_unpack(oxp_conv *conv)
+{
+    oxp_free(conv->own_packed);
+    conv->own_packed = NULL;
+    conv->packed = NULL;
+}
+
+/* In NCHW. */
+static oxp_status run_plain(const oxp_conv *conv, oxp_ctx *ctx, const float *src, const float *bias,
+                            float *dst)
+{
     switch (conv->method) {
     case POINTWISE:
         run_pointwise(conv, src, bias, dst);
@@ -308,14 +397,26 @@ oxp_status oxp_conv_run(oxp_conv *conv, oxp_ctx *ctx, const float *src, const fl
         return oxp_depthwise_run(ctx, &conv->shape, src, conv->weights, bias, dst);
     case COLUMNS:
         return run_columns(conv, ctx, src, bias, dst);
-#ifndef OXP_KERNELS_REFERENCE
-    case BLOCKED:
-        return run_blocked(conv, ctx, src, bias, dst);
-#endif
     default:
         oxp_conv_reference(&conv->shape, src, conv->weights, bias, dst);
         return OXP_OK;
     }
+}
+
+oxp_status oxp_conv_run(oxp_conv *conv, oxp_ctx *ctx, const float *src, const float *bias,
+                        float *dst)
+{
+    if (conv->shape.batch == 0 || oxp_volume(conv->shape.window.out) == 0)
+        return OXP_OK;
+#ifndef OXP_KERNELS_REFERENCE
+    if (conv->method == BLOCKED)
+        return run_blocked(conv, ctx, src, bias, dst);
+#endif
+    sides s;
+    OXP_TRY(enter(&s, conv, ctx, (oxp_conv_layout){false, false}, src, dst, 0));
+    oxp_status status = run_plain(conv, ctx, s.src, bias, s.dst);
+    leave(&s, conv, dst);
+    return status;
 }
 
 const char *oxp_conv_method(const oxp_conv *conv)
@@ -333,5 +434,6 @@ void oxp_conv_free(oxp_conv *conv)
     oxp_dnnl_conv_free(conv->blocked);
 #endif
     oxp_free(conv->zero_bias);
+    oxp_free(conv->own_packed);
     oxp_free(conv);
 }

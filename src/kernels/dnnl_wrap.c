@@ -105,7 +105,6 @@ struct oxp_dnnl_conv {
     dnnl_stream_t stream;
     dnnl_primitive_t primitive, reorder;
     dnnl_memory_t memory[MEMORIES];
-    float *packed;
     size_t packed_bytes, scratch_bytes;
 };
 
@@ -292,19 +291,18 @@ oxp_status oxp_dnnl_conv_create(oxp_dnnl_conv **out, oxp_ctx *ctx, const oxp_con
     return OXP_OK;
 }
 
-static dnnl_status_t point_at(oxp_dnnl_conv *c, int which, const void *data)
+static dnnl_status_t point_at(const oxp_dnnl_conv *c, int which, const void *data)
 {
     return dnnl_memory_set_data_handle(c->memory[which], (void *)(uintptr_t)data);
 }
 
-oxp_status oxp_dnnl_conv_pack(oxp_dnnl_conv *c, oxp_ctx *ctx, const float *weights)
+oxp_status oxp_dnnl_conv_pack(const oxp_dnnl_conv *c, oxp_ctx *ctx, const float *weights,
+                              void *packed)
 {
-    if (!c->packed)
-        OXP_TRY(oxp_alloc(&c->packed, ctx, 1, c->packed_bytes, "convolution weights"));
     int threads = enter_one_thread();
     dnnl_status_t status = point_at(c, PLAIN_WEIGHTS, weights);
     if (status == dnnl_success)
-        status = point_at(c, WEIGHTS, c->packed);
+        status = point_at(c, WEIGHTS, packed);
     dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, c->memory[PLAIN_WEIGHTS]},
                                    {DNNL_ARG_TO, c->memory[WEIGHTS]}};
     if (status == dnnl_success)
@@ -314,16 +312,23 @@ oxp_status oxp_dnnl_conv_pack(oxp_dnnl_conv *c, oxp_ctx *ctx, const float *weigh
                                   : dnnl_failure(ctx, status, "reorder convolution weights");
 }
 
+size_t oxp_dnnl_conv_packed_bytes(const oxp_dnnl_conv *c)
+{
+    return c->packed_bytes;
+}
+
 size_t oxp_dnnl_conv_scratch(const oxp_dnnl_conv *c)
 {
     return c->scratch_bytes;
 }
 
-oxp_status oxp_dnnl_conv_run(oxp_dnnl_conv *c, oxp_ctx *ctx, const float *src, const float *bias,
-                             float *dst, void *scratch)
+oxp_status oxp_dnnl_conv_run(const oxp_dnnl_conv *c, oxp_ctx *ctx, const void *packed,
+                             const float *src, const float *bias, float *dst, void *scratch)
 {
     int threads = enter_one_thread();
     dnnl_status_t status = point_at(c, SRC, src);
+    if (status == dnnl_success)
+        status = point_at(c, WEIGHTS, packed);
     if (status == dnnl_success)
         status = point_at(c, BIAS, bias);
     if (status == dnnl_success)
@@ -356,7 +361,6 @@ void oxp_dnnl_conv_free(oxp_dnnl_conv *c)
         dnnl_stream_destroy(c->stream);
     if (c->engine)
         dnnl_engine_destroy(c->engine);
-    oxp_free(c->packed);
     oxp_free(c);
 }
 

@@ -23,13 +23,15 @@ typedef struct oxp_dnnl_conv oxp_dnnl_conv;
 
 /* *out NULL (and OXP_OK) when oneDNN has no implementation that beats columns and gemm. */
 oxp_status oxp_dnnl_conv_create(oxp_dnnl_conv **out, oxp_ctx *ctx, const oxp_conv_shape *shape);
-/* Reorders the weights into oneDNN's layout; they are not needed afterwards. */
-oxp_status oxp_dnnl_conv_pack(oxp_dnnl_conv *conv, oxp_ctx *ctx, const float *weights);
+/* Reorders the weights into oneDNN's layout, oxp_dnnl_conv_packed_bytes() of it. */
+oxp_status oxp_dnnl_conv_pack(const oxp_dnnl_conv *conv, oxp_ctx *ctx, const float *weights,
+                              void *packed);
+size_t oxp_dnnl_conv_packed_bytes(const oxp_dnnl_conv *conv);
 /* Bytes of work memory that a run needs. */
 size_t oxp_dnnl_conv_scratch(const oxp_dnnl_conv *conv);
 /* bias: out_channels floats, never NULL. */
-oxp_status oxp_dnnl_conv_run(oxp_dnnl_conv *conv, oxp_ctx *ctx, const float *src, const float *bias,
-                             float *dst, void *scratch);
+oxp_status oxp_dnnl_conv_run(const oxp_dnnl_conv *conv, oxp_ctx *ctx, const void *packed,
+                             const float *src, const float *bias, float *dst, void *scratch);
 void oxp_dnnl_conv_free(oxp_dnnl_conv *conv); /* takes NULL */
 
 #endif

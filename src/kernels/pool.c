@@ -92,7 +92,7 @@ void oxp_pool_max_indices(const oxp_window *w, size_t planes, const float *src, 
 
 /* What tap positions of an axis count in a mean: those inside the input, or those inside the input
  * and its stated padding (the last window of a rounded-up output may reach beyond). */
-static size_t counted(const oxp_window *w, int axis, size_t o, bool padding)
+size_t oxp_pool_counted(const oxp_window *w, int axis, size_t o, bool padding)
 {
     if (!padding) {
         size_t first, last;
@@ -120,9 +120,9 @@ void oxp_pool_average_reference(const oxp_window *w, size_t planes, bool count_p
         double sum = 0;
         FOR_TAPS(t)
         sum += (double)plane[input_at(w, i % out, k0, k1, k2)];
-        size_t count = counted(w, 0, i % out / w->out[2] / w->out[1], count_padding) *
-                       counted(w, 1, i % out / w->out[2] % w->out[1], count_padding) *
-                       counted(w, 2, i % w->out[2], count_padding);
+        size_t count = oxp_pool_counted(w, 0, i % out / w->out[2] / w->out[1], count_padding) *
+                       oxp_pool_counted(w, 1, i % out / w->out[2] % w->out[1], count_padding) *
+                       oxp_pool_counted(w, 2, i % w->out[2], count_padding);
         dst[i] = (float)mean_of(sum, count);
     }
 }
@@ -269,7 +269,7 @@ static void average_row(const oxp_window *w, size_t row_count, const double *row
     for (size_t k = 0; k < w->kernel[2]; k++)
         add_doubles(sums, row + k * w->dilation[2], w->stride[2], w->out[2]);
     for (size_t o = 0; o < w->out[2]; o++)
-        dst[o] = (float)mean_of(sums[o], row_count * counted(w, 2, o, count_padding));
+        dst[o] = (float)mean_of(sums[o], row_count * oxp_pool_counted(w, 2, o, count_padding));
 }
 
 oxp_status oxp_pool_average(oxp_ctx *ctx, const oxp_window *w, size_t planes, bool count_padding,
@@ -286,7 +286,8 @@ oxp_status oxp_pool_average(oxp_ctx *ctx, const oxp_window *w, size_t planes, bo
     OXP_TRY(oxp_alloc_raw(&row, ctx, total, sizeof *row, "pool"));
     for (size_t i = 0; i < planes * rows; i++) {
         size_t o0 = i % rows / w->out[1], o1 = i % rows % w->out[1];
-        size_t row_count = counted(w, 0, o0, count_padding) * counted(w, 1, o1, count_padding);
+        size_t row_count =
+            oxp_pool_counted(w, 0, o0, count_padding) * oxp_pool_counted(w, 1, o1, count_padding);
         add_rows(w, src + i / rows * oxp_volume(w->in), o0, o1, row, length);
         average_row(w, row_count, row, row + length, count_padding, dst + i * w->out[2]);
     }

@@ -31,6 +31,9 @@ void oxp_pool_average_reference(const oxp_window *w, size_t planes, bool count_p
 
 void oxp_pool_lp(const oxp_window *w, size_t planes, int64_t p, const float *src, float *dst);
 
+/* The taps that an average at position o of an axis divides by. */
+size_t oxp_pool_counted(const oxp_window *w, int axis, size_t o, bool count_padding);
+
 /* Whole planes of `count` values to one value. */
 void oxp_pool_global_average(size_t planes, size_t count, const float *src, float *dst);
 void oxp_pool_global_max(size_t planes, size_t count, const float *src, float *dst);

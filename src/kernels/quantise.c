@@ -4,6 +4,9 @@
 #include <float.h>
 #include <math.h>
 
+#include "kernels/statistics.h"
+#include "kernels/vector.h"
+
 static float safe_scale(float scale)
 {
     if (!(scale > 0) || scale < FLT_MIN)
@@ -24,8 +27,8 @@ oxp_scale oxp_scale_for_range(float low, float high, int max_code)
 }
 
 /* static, because the resolver of a cloned function would be exported whatever its visibility */
-__attribute__((target_clones("default", "avx2", "avx512f"))) static void
-fake_quantise(float *out, const float *x, size_t n, oxp_scale s, int max_code)
+OXP_VECTORISED static void fake_quantise(float *out, const float *x, size_t n, oxp_scale s,
+                                         int max_code)
 {
     float low = (float)-s.zero_point, high = (float)(max_code - s.zero_point);
     for (size_t i = 0; i < n; i++) {
@@ -39,6 +42,19 @@ fake_quantise(float *out, const float *x, size_t n, oxp_scale s, int max_code)
 void oxp_fake_quantise_u8(float *out, const float *x, size_t n, oxp_scale s, int max_code)
 {
     fake_quantise(out, x, n, s, max_code);
+}
+
+double oxp_quantisation_error(const float *x, size_t n, oxp_scale s, int max_code)
+{
+    enum { PIECE = 4096 };
+    float rounded[PIECE];
+    double sum = 0;
+    for (size_t at = 0; at < n; at += PIECE) {
+        size_t piece = n - at < PIECE ? n - at : PIECE;
+        fake_quantise(rounded, x + at, piece, s, max_code);
+        sum += oxp_squared_distance(x + at, rounded, piece);
+    }
+    return sum;
 }
 
 static float largest(const float *w, size_t outer, size_t outer_stride, size_t inner)
@@ -56,19 +72,6 @@ static float code_of(float w, float scale, float limit)
     return q < -limit ? -limit : q > limit ? limit : q;
 }
 
-static double squared_error(const float *w, size_t outer, size_t outer_stride, size_t inner,
-                            float scale, float limit)
-{
-    double sum = 0;
-    for (size_t o = 0; o < outer; o++)
-        for (size_t i = 0; i < inner; i++) {
-            float x = w[o * outer_stride + i];
-            double e = (double)x - (double)(code_of(x, scale, limit) * scale);
-            sum += e * e;
-        }
-    return sum;
-}
-
 #define SCALE_STEPS 16
 
 /* Shares of the largest size that are tried; at 8 bits the best clip lies close below 1. */
@@ -77,30 +80,47 @@ static float scale_step(float most, int step, int limit)
     return safe_scale(most * (1.0f - 0.015f * (float)step) / (float)limit);
 }
 
+#define SCALES 24 /* SCALE_STEPS and the largest size itself, as whole vectors */
+
+/* errors[k] = sum of (w - code * scales[k])^2, added in the order of the elements. */
+OXP_VECTORISED static void scale_errors(double *restrict errors, const float *restrict w,
+                                        size_t outer, size_t outer_stride, size_t inner,
+                                        const float *restrict scales, float limit)
+{
+    double sums[SCALES] = {0};
+    for (size_t o = 0; o < outer; o++)
+        for (size_t i = 0; i < inner; i++) {
+            float x = w[o * outer_stride + i];
+            for (int k = 0; k < SCALES; k++) {
+                double e = (double)x - (double)(code_of(x, scales[k], limit) * scales[k]);
+                sums[k] += e * e;
+            }
+        }
+    for (int k = 0; k < SCALES; k++)
+        errors[k] = sums[k];
+}
+
 static float best_scale(const float *w, size_t outer, size_t outer_stride, size_t inner, int limit)
 {
-    float most = largest(w, outer, outer_stride, inner);
+    float most = largest(w, outer, outer_stride, inner), scales[SCALES];
+    double errors[SCALES];
     if (!(most > 0))
         return 1.0f;
-    float best = safe_scale(most / (float)limit);
-    double least = squared_error(w, outer, outer_stride, inner, best, (float)limit);
-    for (int step = 1; step <= SCALE_STEPS; step++) {
-        float scale = scale_step(most, step, limit);
-        double error = squared_error(w, outer, outer_stride, inner, scale, (float)limit);
-        if (error < least) {
-            least = error;
-            best = scale;
-        }
-    }
-    return best;
+    for (int step = 0; step < SCALES; step++)
+        scales[step] = step <= SCALE_STEPS ? scale_step(most, step, limit) : 1.0f;
+    scale_errors(errors, w, outer, outer_stride, inner, scales, (float)limit);
+    int best = 0;
+    for (int step = 1; step <= SCALE_STEPS; step++)
+        if (errors[step] < errors[best])
+            best = step;
+    return scales[best];
 }
 
 #define COLUMNS 64 /* that are searched together where channels lie side by side */
 
 /* errors[c] = sum over rows of (w - code * scale)^2, added in the order of the rows. */
-__attribute__((target_clones("default", "avx2", "avx512f"))) static void
-column_errors(double *errors, const float *w, size_t rows, size_t stride, size_t columns,
-              const float *scales, float limit)
+OXP_VECTORISED static void column_errors(double *errors, const float *w, size_t rows, size_t stride,
+                                         size_t columns, const float *scales, float limit)
 {
     for (size_t c = 0; c < columns; c++)
         errors[c] = 0;

@@ -21,6 +21,10 @@ oxp_scale oxp_scale_for_range(float low, float high, int max_code);
 /* x -> dequantised u8 code; in place allowed. */
 void oxp_fake_quantise_u8(float *out, const float *x, size_t n, oxp_scale s, int max_code);
 
+/* Sum of (x - that)^2 in double over fixed partial sums, masks and what is not finite left out
+ * (oxp_squared_distance). */
+double oxp_quantisation_error(const float *x, size_t n, oxp_scale s, int max_code);
+
 /* A weight as blocks x outer x channels x inner elements; a scale per (block, channel),
  * scales[block * channels + c]. */
 typedef struct oxp_weight_layout {

@@ -4,7 +4,12 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/vector.h"
+
 #define LEAST_EXPONENT (-149)
+#define CHUNK 4096
+#define BINS OXP_HISTOGRAM_BINS
+#define HUGE_SQUARE 1e60 /* OXP_HUGE_VALUE squared */
 
 void oxp_histogram_init(oxp_histogram *h)
 {
@@ -50,31 +55,115 @@ static void widen(oxp_histogram *h, int exponent)
     }
 }
 
-/* One pass that vectorises: range, and whether anything needs a closer look. */
-static bool scan(const float *x, size_t n, float *low, float *high)
+/* Range, and whether anything needs a closer look. */
+OXP_VECTORISED static bool scan(const float *x, size_t n, float *low, float *high)
 {
-    float a = INFINITY, b = -INFINITY;
-    int odd = 0;
-    for (size_t i = 0; i < n; i++) {
-        a = x[i] < a ? x[i] : a;
-        b = x[i] > b ? x[i] : b;
-        odd |= !(fabsf(x[i]) < OXP_HUGE_VALUE);
+    float a[OXP_LANES], b[OXP_LANES];
+    int odd[OXP_LANES] = {0};
+    for (int l = 0; l < OXP_LANES; l++) {
+        a[l] = INFINITY;
+        b[l] = -INFINITY;
     }
-    *low = a;
-    *high = b;
-    return odd == 0;
+    size_t whole = n / OXP_LANES * OXP_LANES;
+    for (size_t i = 0; i < whole; i += OXP_LANES)
+        for (int l = 0; l < OXP_LANES; l++) {
+            float v = x[i + (size_t)l];
+            a[l] = v < a[l] ? v : a[l];
+            b[l] = v > b[l] ? v : b[l];
+            odd[l] |= !(fabsf(v) < OXP_HUGE_VALUE);
+        }
+    for (size_t i = whole; i < n; i++) {
+        a[0] = x[i] < a[0] ? x[i] : a[0];
+        b[0] = x[i] > b[0] ? x[i] : b[0];
+        odd[0] |= !(fabsf(x[i]) < OXP_HUGE_VALUE);
+    }
+    for (int l = 1; l < OXP_LANES; l++) {
+        a[0] = a[l] < a[0] ? a[l] : a[0];
+        b[0] = b[l] > b[0] ? b[l] : b[0];
+        odd[0] |= odd[l];
+    }
+    *low = a[0];
+    *high = b[0];
+    return odd[0] == 0;
+}
+
+void oxp_extremes(const float *x, size_t n, float *low, float *high)
+{
+    (void)scan(x, n, low, high);
+}
+
+OXP_VECTORISED static double distance(const float *a, const float *b, size_t n)
+{
+    double sums[OXP_LANES] = {0};
+    size_t whole = n / OXP_LANES * OXP_LANES;
+    for (size_t i = 0; i < whole; i += OXP_LANES)
+        for (int l = 0; l < OXP_LANES; l++) {
+            double e = (double)a[i + (size_t)l] - (double)b[i + (size_t)l];
+            double square = e * e;
+            sums[l] += square < HUGE_SQUARE ? square : 0;
+        }
+    for (size_t i = whole; i < n; i++) {
+        double e = (double)a[i] - (double)b[i];
+        sums[0] += e * e < HUGE_SQUARE ? e * e : 0;
+    }
+    for (int l = 1; l < OXP_LANES; l++)
+        sums[0] += sums[l];
+    return sums[0];
+}
+
+double oxp_squared_distance(const float *a, const float *b, size_t n)
+{
+    return distance(a, b, n);
+}
+
+/* The bin of each value, those of negative values behind the others. Multiplying by a power of two
+ * is exact except where it would leave the range of float: double is used. */
+OXP_VECTORISED static void find_bins(uint16_t *bins, const float *x, size_t n, double factor)
+{
+    for (size_t i = 0; i < n; i++) {
+        int k = (int)(fabs((double)x[i]) * factor);
+        bins[i] = (uint16_t)(k + (x[i] < 0 ? OXP_HISTOGRAM_BINS : 0));
+    }
+}
+
+static void count_few(oxp_histogram *h, const float *x, size_t n, double factor)
+{
+    uint16_t bins[CHUNK];
+    find_bins(bins, x, n, factor);
+    for (size_t i = 0; i < n; i++)
+        (bins[i] < BINS ? h->positive : h->negative)[bins[i] % BINS]++;
+}
+
+enum { TURNS = 4, MANY = 8 * CHUNK, MOST = 32 * CHUNK }; /* MOST / TURNS fits a uint16_t */
+
+/* Neighbours are often equal: counting in turns keeps one count from waiting for the last. */
+static void count_many(oxp_histogram *h, const float *x, size_t n, double factor)
+{
+    uint16_t bins[CHUNK], counts[TURNS][2 * BINS];
+    memset(counts, 0, sizeof counts);
+    for (size_t start = 0; start < n; start += CHUNK) {
+        size_t length = n - start < CHUNK ? n - start : CHUNK;
+        find_bins(bins, x + start, length, factor);
+        for (size_t i = 0; i < length; i++)
+            counts[i % TURNS][bins[i]]++;
+    }
+    for (size_t k = 0; k < BINS; k++)
+        for (int t = 0; t < TURNS; t++) {
+            h->positive[k] += counts[t][k];
+            h->negative[k] += counts[t][BINS + k];
+        }
 }
 
 static void count_plain(oxp_histogram *h, const float *x, size_t n)
 {
-    /* multiplying by a power of two is exact except where it would leave the range of float: use
-     * double */
     double factor = ldexp(1.0, -h->exponent);
-    for (size_t i = 0; i < n; i++) {
-        size_t k = (size_t)(fabs((double)x[i]) * factor);
-        (x[i] < 0 ? h->negative : h->positive)[k]++;
-    }
     h->count += n;
+    while (n) {
+        size_t length = n < MANY ? (n < CHUNK ? n : CHUNK) : n < MOST ? n : MOST;
+        (n < MANY ? count_few : count_many)(h, x, length, factor);
+        x += length;
+        n -= length;
+    }
 }
 
 static void add_range(oxp_histogram *h, float low, float high)
@@ -87,28 +176,31 @@ static void add_range(oxp_histogram *h, float low, float high)
         widen(h, exponent);
 }
 
+static void add_one(oxp_histogram *h, float x)
+{
+    if (isnan(x)) {
+        h->nan++;
+    } else if (fabsf(x) >= OXP_HUGE_VALUE) {
+        h->huge++;
+    } else {
+        add_range(h, x, x);
+        count_plain(h, &x, 1);
+    }
+}
+
 void oxp_histogram_add(oxp_histogram *h, const float *x, size_t n)
 {
-    enum { CHUNK = 4096 };
-    for (size_t start = 0; start < n; start += CHUNK) {
+    for (size_t start = 0; start < n; start += MOST) {
         const float *part = x + start;
-        size_t length = n - start < CHUNK ? n - start : CHUNK;
+        size_t length = n - start < MOST ? n - start : MOST;
         float low, high;
         if (scan(part, length, &low, &high)) {
             add_range(h, low, high);
             count_plain(h, part, length);
             continue;
         }
-        for (size_t i = 0; i < length; i++) {
-            if (isnan(part[i])) {
-                h->nan++;
-            } else if (fabsf(part[i]) >= OXP_HUGE_VALUE) {
-                h->huge++;
-            } else {
-                add_range(h, part[i], part[i]);
-                count_plain(h, &part[i], 1);
-            }
-        }
+        for (size_t i = 0; i < length; i++)
+            add_one(h, part[i]);
     }
 }
 

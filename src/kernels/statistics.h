@@ -29,4 +29,10 @@ void oxp_histogram_merge(oxp_histogram *into, const oxp_histogram *from);
  * edge. */
 float oxp_histogram_quantile(const oxp_histogram *h, double share, bool upper);
 
+/* The least and largest element, NaN left out; INFINITY and -INFINITY when there is none. */
+void oxp_extremes(const float *x, size_t n, float *low, float *high);
+/* Sum of (a - b)^2 in double over fixed partial sums; differences of OXP_HUGE_VALUE and more, and
+ * what is not finite, are left out. */
+double oxp_squared_distance(const float *a, const float *b, size_t n);
+
 #endif

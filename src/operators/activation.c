@@ -61,6 +61,48 @@ OXP_UNARY_F64(shrink_f64, v<-a ? v + b : v> a ? v - b : v != v ? v : 0.0)
 OXP_UNARY_F32(swish_f32, v *oxp_sigmoidf(a *v))
 OXP_UNARY_F64(swish_f64, v *(1.0 / (1.0 + exp(-a * v))))
 
+/* s' = s (1 - s) for the logistic function, without cancellation far out. */
+OXP_INLINE float sigmoid_slope(float v)
+{
+    float e = oxp_expf(-fabsf(v)), d = 1.0f + e;
+    return e / (d * d);
+}
+
+/* With t = tanh(softplus(v)): t + v (1 - t^2) s(v). */
+OXP_INLINE float mish_slope(float v)
+{
+    float t = oxp_tanhf(oxp_softplusf(v));
+    return t + v * (1.0f - t) * (1.0f + t) * oxp_sigmoidf(v);
+}
+
+OXP_INLINE float celu_slope(float v, float a)
+{
+    float e = a * oxp_expm1f(v / a);
+    return (v < 0.0f ? 0.0f : 1.0f) + (e > 0.0f ? 0.0f : oxp_expf(v / a));
+}
+
+OXP_INLINE float hard_swish_slope(float v)
+{
+    float u = v * (1.0f / 6.0f) + 0.5f;
+    return u <= 0.0f ? 0.0f : u >= 1.0f ? 1.0f : u + v * (1.0f / 6.0f);
+}
+
+OXP_UNARY_DF(relu_df, v > 0.0f ? 1.0f : 0.0f)
+OXP_UNARY_DF(sigmoid_df, sigmoid_slope(v))
+OXP_UNARY_DF(tanh_df, (1.0f - oxp_tanhf(v)) * (1.0f + oxp_tanhf(v)))
+OXP_UNARY_DF(leaky_relu_df, v < 0.0f ? a : 1.0f)
+OXP_UNARY_DF(elu_df, v < 0.0f ? a * oxp_expf(v) : 1.0f)
+OXP_UNARY_DF(selu_df, b *(v < 0.0f ? a * oxp_expf(v) : 1.0f))
+OXP_UNARY_DF(celu_df, celu_slope(v, a))
+OXP_UNARY_DF(hard_sigmoid_df, a *v + b > 0.0f && a * v + b < 1.0f ? a : 0.0f)
+OXP_UNARY_DF(hard_swish_df, hard_swish_slope(v))
+OXP_UNARY_DF(softplus_df, oxp_sigmoidf(v))
+OXP_UNARY_DF(softsign_df, 1.0f / ((1.0f + fabsf(v)) * (1.0f + fabsf(v))))
+OXP_UNARY_DF(mish_df, mish_slope(v))
+OXP_UNARY_DF(thresholded_relu_df, v > a ? 1.0f : 0.0f)
+OXP_UNARY_DF(shrink_df, v<-a || v> a ? 1.0f : 0.0f)
+OXP_UNARY_DF(swish_df, oxp_sigmoidf(a *v) + a * v * sigmoid_slope(a * v))
+
 static int64_t relu_integer(int64_t x, bool is_unsigned, const float *p)
 {
     (void)p;
@@ -78,38 +120,55 @@ static int64_t shrink_integer(int64_t x, bool is_unsigned, const float *p)
 }
 
 static const oxp_unary functions[] = {
-    {.type = "Relu", .f32 = relu_f32, .f64 = relu_f64, .integer = relu_integer},
-    {.type = "Sigmoid", .f32 = sigmoid_f32, .f64 = sigmoid_f64},
-    {.type = "Tanh", .f32 = tanh_f32, .f64 = tanh_f64},
+    {.type = "Relu", .f32 = relu_f32, .f64 = relu_f64, .df = relu_df, .integer = relu_integer},
+    {.type = "Sigmoid", .f32 = sigmoid_f32, .f64 = sigmoid_f64, .df = sigmoid_df},
+    {.type = "Tanh", .f32 = tanh_f32, .f64 = tanh_f64, .df = tanh_df},
     {.type = "LeakyRelu",
      .f32 = leaky_relu_f32,
      .f64 = leaky_relu_f64,
+     .df = leaky_relu_df,
      .attributes = {{"alpha", 0.01f}}},
-    {.type = "Elu", .f32 = elu_f32, .f64 = elu_f64, .attributes = {{"alpha", 1.0f}}},
+    {.type = "Elu", .f32 = elu_f32, .f64 = elu_f64, .df = elu_df, .attributes = {{"alpha", 1.0f}}},
     {.type = "Selu",
      .f32 = selu_f32,
      .f64 = selu_f64,
+     .df = selu_df,
      .attributes = {{"alpha", 1.67326319217681884765625f}, {"gamma", 1.05070102214813232421875f}}},
-    {.type = "Celu", .f32 = celu_f32, .f64 = celu_f64, .attributes = {{"alpha", 1.0f}}},
+    {.type = "Celu",
+     .f32 = celu_f32,
+     .f64 = celu_f64,
+     .df = celu_df,
+     .attributes = {{"alpha", 1.0f}}},
     {.type = "HardSigmoid",
      .f32 = hard_sigmoid_f32,
      .f64 = hard_sigmoid_f64,
+     .df = hard_sigmoid_df,
      .attributes = {{"alpha", 0.2f}, {"beta", 0.5f}}},
-    {.type = "HardSwish", .f32 = hard_swish_f32, .f64 = hard_swish_f64},
-    {.type = "Softplus", .f32 = softplus_f32, .f64 = softplus_f64},
-    {.type = "Softsign", .f32 = softsign_f32, .f64 = softsign_f64},
-    {.type = "Mish", .f32 = mish_f32, .f64 = mish_f64},
+    {.type = "HardSwish", .f32 = hard_swish_f32, .f64 = hard_swish_f64, .df = hard_swish_df},
+    {.type = "Softplus", .f32 = softplus_f32, .f64 = softplus_f64, .df = softplus_df},
+    {.type = "Softsign", .f32 = softsign_f32, .f64 = softsign_f64, .df = softsign_df},
+    {.type = "Mish", .f32 = mish_f32, .f64 = mish_f64, .df = mish_df},
     {.type = "ThresholdedRelu",
      .f32 = thresholded_relu_f32,
      .f64 = thresholded_relu_f64,
+     .df = thresholded_relu_df,
      .attributes = {{"alpha", 1.0f}}},
     {.type = "Shrink",
      .f32 = shrink_f32,
      .f64 = shrink_f64,
+     .df = shrink_df,
      .integer = shrink_integer,
      .attributes = {{"lambd", 0.5f}, {"bias", 0.0f}}},
-    {.type = "Swish", .f32 = swish_f32, .f64 = swish_f64, .attributes = {{"alpha", 1.0f}}},
-    {.type = "QuickGelu", .f32 = swish_f32, .f64 = swish_f64, .attributes = {{"alpha", 1.702f}}},
+    {.type = "Swish",
+     .f32 = swish_f32,
+     .f64 = swish_f64,
+     .df = swish_df,
+     .attributes = {{"alpha", 1.0f}}},
+    {.type = "QuickGelu",
+     .f32 = swish_f32,
+     .f64 = swish_f64,
+     .df = swish_df,
+     .attributes = {{"alpha", 1.702f}}},
 };
 
 static oxp_status prepare(oxp_node *n)

@@ -6,6 +6,7 @@
  * BFLOAT16. */
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 typedef struct grid_state {
@@ -82,6 +83,34 @@ static oxp_status affine_grid_forward(oxp_node *n)
     return OXP_OK;
 }
 
+static oxp_status affine_grid_backward(oxp_node *n)
+{
+    const grid_state *s = n->state;
+    const oxp_tensor *y = &n->out[0];
+    const float *dy = oxp_dout(n, 0);
+    float *dtheta = oxp_din(n, 0);
+    int d = s->spatial;
+    if (!dtheta || !dy || y->count == 0)
+        return OXP_OK;
+    size_t points = y->count / (size_t)(y->dims[0] * d);
+    for (int64_t b = 0; b < y->dims[0]; b++, dtheta += d * (d + 1)) {
+        int64_t place[3] = {0};
+        double sums[12] = {0};
+        for (size_t p = 0; p < points; p++, dy += d) {
+            for (int i = 0; i < d * (d + 1); i++) {
+                int k = i % (d + 1), axis = d - 1 - k;
+                double factor = k == d ? 1 : coordinate(s, place[axis], s->size[axis]);
+                sums[i] += factor * (double)dy[i / (d + 1)];
+            }
+            for (int a = d - 1; a >= 0 && ++place[a] == s->size[a]; a--)
+                place[a] = 0;
+        }
+        for (int i = 0; i < d * (d + 1); i++)
+            dtheta[i] += (float)sums[i];
+    }
+    return OXP_OK;
+}
+
 static const char *const affine_grid_examples[] = {
     "T[2,2,3] S[4]:i64={2,3,4,5}",
     "T[1,2,3] S[4]:i64={1,1,2,3}; align_corners=1",
@@ -100,5 +129,6 @@ const oxp_operator oxp_op_affine_grid_20 = {
     .values = 2,
     .prepare = affine_grid_prepare,
     .forward = affine_grid_forward,
+    .backward = affine_grid_backward,
     .examples = affine_grid_examples,
 };

@@ -106,6 +106,7 @@ static oxp_status forward(oxp_node *n)
         .max_out = 1,                                                                           \
         .prepare = prepare,                                                                     \
         .forward = forward,                                                                     \
+        .backward = oxp_backward_zero,                                                          \
         .examples =                                                                             \
             (const char *const[]){"X[2,3]", "X[2,3,4]; axis=1", "X[2,3,4]; axis=-1 keepdims=0", \
                                   "X[4]={2.0,7.0,7.0,2.0}; select_last_index=1",                \

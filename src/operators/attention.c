@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "kernels/gemm.h"
+#include "operators/gradient.h"
 #include "operators/vector_math.h"
 
 oxp_heads oxp_heads_planar(const float *data, int64_t heads, int64_t rows, int64_t size)
@@ -195,7 +196,9 @@ static void tap(const oxp_attention *a, oxp_attention_tap at, int64_t b, int64_t
         memcpy(a->tapped + (b * a->heads + h) * count, scores, (size_t)count * sizeof *scores);
 }
 
-static void run_head(const oxp_attention *a, int64_t b, int64_t h, float *scores, bool *sees)
+/* The probabilities of one head; `capped`, if given, gets the scores before masks and biases. */
+static void make_scores(const oxp_attention *a, int64_t b, int64_t h, float *scores, bool *sees,
+                        float *capped)
 {
     int64_t shared = h / (a->heads / a->kv_heads);
     oxp_gemm_shape product = {.trans_b = true,
@@ -211,6 +214,8 @@ static void run_head(const oxp_attention *a, int64_t b, int64_t h, float *scores
     if (a->softcap != 0.0f)
         cap(scores, a->queries * a->keys, a->softcap);
     tap(a, OXP_TAP_CAPPED, b, h, scores);
+    if (capped)
+        memcpy(capped, scores, (size_t)(a->queries * a->keys) * sizeof *scores);
     for (int64_t i = 0; i < a->queries; i++)
         sees[i] = apply_mask(a, b, h, i, scores + i * a->keys);
     tap(a, OXP_TAP_BIASED, b, h, scores);
@@ -221,6 +226,12 @@ static void run_head(const oxp_attention *a, int64_t b, int64_t h, float *scores
             memset(scores + i * a->keys, 0, (size_t)a->keys * sizeof *scores);
     }
     tap(a, OXP_TAP_SOFTMAX, b, h, scores);
+}
+
+static void run_head(const oxp_attention *a, int64_t b, int64_t h, float *scores, bool *sees)
+{
+    int64_t shared = h / (a->heads / a->kv_heads);
+    make_scores(a, b, h, scores, sees, NULL);
     oxp_gemm_shape blend = {.m = (size_t)a->queries,
                             .n = (size_t)a->value_size,
                             .k = (size_t)a->keys,
@@ -261,4 +272,139 @@ oxp_status oxp_attention_run(oxp_node *n, const oxp_attention *a)
         }
     }
     return OXP_OK;
+}
+
+/* ---- backward ---- */
+
+/* One head: probabilities, scores before masks, and the gradient on its way back. */
+typedef struct head_back {
+    float *scores, *capped, *d;
+    bool *sees;
+} head_back;
+
+static void add_tap(const oxp_attention *a, const oxp_attention_gradients *g, oxp_attention_tap at,
+                    int64_t b, int64_t h, float *d)
+{
+    int64_t count = a->queries * a->keys;
+    if (!g->dtapped || a->tap != at)
+        return;
+    const float *from = g->dtapped + (b * a->heads + h) * count;
+    for (int64_t i = 0; i < count; i++)
+        d[i] += from[i];
+}
+
+/* d becomes the gradient of what the softmax was taken of: p (d - sum of d p). A masked score has
+ * p = 0 and gets nothing. */
+static void back_softmax(const oxp_attention *a, const head_back *head)
+{
+    for (int64_t q = 0; q < a->queries; q++) {
+        const float *p = head->scores + q * a->keys;
+        float *d = head->d + q * a->keys;
+        double total = 0;
+        for (int64_t k = 0; k < a->keys; k++)
+            total += (double)d[k] * (double)p[k];
+        for (int64_t k = 0; k < a->keys; k++)
+            d[k] = (float)((double)p[k] * ((double)d[k] - total));
+    }
+}
+
+static void back_biases(const oxp_attention *a, const oxp_attention_gradients *g, int64_t b,
+                        int64_t h, const float *d)
+{
+    for (int i = 0; i < 2; i++) {
+        const oxp_attention_bias *bias = &a->bias[i];
+        if (!bias->data || !g->dbias[i])
+            continue;
+        for (int64_t q = 0; q < a->queries; q++)
+            for (int64_t k = 0; k < a->keys && k < bias->keys; k++)
+                g->dbias[i][b * bias->batch + h * bias->head + q * bias->row + k] +=
+                    d[q * a->keys + k];
+    }
+}
+
+/* dq += scale d k and dk += scale d^T q. */
+static void back_product(const oxp_attention *a, const oxp_attention_gradients *g, int64_t b,
+                         int64_t h, const float *d)
+{
+    int64_t shared = h / (a->heads / a->kv_heads);
+    size_t queries = (size_t)a->queries, keys = (size_t)a->keys, size = (size_t)a->size;
+    oxp_gemm_shape by_q = oxp_gemm_plain(false, false, queries, size, keys);
+    oxp_gemm_shape by_k = oxp_gemm_plain(true, false, keys, size, queries);
+    by_q.ldb = (size_t)a->k.row;
+    by_k.ldb = (size_t)a->q.row;
+    oxp_gemm(&by_q, a->scale, d, a->k.data + b * a->k.batch + shared * a->k.head, 1,
+             g->dq + (b * a->heads + h) * a->queries * a->size);
+    oxp_gemm(&by_k, a->scale, d, a->q.data + b * a->q.batch + h * a->q.head, 1,
+             g->dk + (b * a->kv_heads + shared) * a->keys * a->size);
+}
+
+static void back_head(const oxp_attention *a, const oxp_attention_gradients *g, int64_t b,
+                      int64_t h, const head_back *head)
+{
+    int64_t shared = h / (a->heads / a->kv_heads), count = a->queries * a->keys;
+    size_t queries = (size_t)a->queries, keys = (size_t)a->keys, size = (size_t)a->value_size;
+    make_scores(a, b, h, head->scores, head->sees, head->capped);
+    memset(head->d, 0, (size_t)count * sizeof *head->d);
+    if (g->dy) {
+        const float *dy = g->dy + b * a->y_batch + h * a->y_head;
+        oxp_gemm_shape by_p = oxp_gemm_plain(false, true, queries, keys, size);
+        oxp_gemm_shape by_v = oxp_gemm_plain(true, false, keys, size, queries);
+        by_p.lda = by_v.ldb = (size_t)a->y_row;
+        by_p.ldb = (size_t)a->v.row;
+        oxp_gemm(&by_p, 1, dy, a->v.data + b * a->v.batch + shared * a->v.head, 0, head->d);
+        oxp_gemm(&by_v, 1, head->scores, dy, 1,
+                 g->dv + (b * a->kv_heads + shared) * a->keys * a->value_size);
+    }
+    add_tap(a, g, OXP_TAP_SOFTMAX, b, h, head->d);
+    back_softmax(a, head);
+    add_tap(a, g, OXP_TAP_BIASED, b, h, head->d);
+    back_biases(a, g, b, h, head->d);
+    add_tap(a, g, OXP_TAP_CAPPED, b, h, head->d);
+    for (int64_t i = 0; a->softcap != 0.0f && i < count; i++) {
+        float t = head->capped[i] / a->softcap;
+        head->d[i] *= (1 - t) * (1 + t);
+    }
+    add_tap(a, g, OXP_TAP_PRODUCT, b, h, head->d);
+    back_product(a, g, b, h, head->d);
+}
+
+oxp_status oxp_attention_gradients_make(oxp_node *n, const oxp_attention *a,
+                                        oxp_attention_gradients *g)
+{
+    g->dq =
+        oxp_node_scratch(n, (size_t)(a->batch * a->heads * a->queries * a->size), sizeof(float));
+    g->dk =
+        oxp_node_scratch(n, (size_t)(a->batch * a->kv_heads * a->keys * a->size), sizeof(float));
+    g->dv = oxp_node_scratch(n, (size_t)(a->batch * a->kv_heads * a->keys * a->value_size),
+                             sizeof(float));
+    return g->dq && g->dk && g->dv ? OXP_OK : n->ctx->status;
+}
+
+oxp_status oxp_attention_backward(oxp_node *n, const oxp_attention *a,
+                                  const oxp_attention_gradients *g)
+{
+    oxp_attention quiet = *a;
+    quiet.tapped = NULL;
+    size_t count = (size_t)(a->queries * a->keys);
+    head_back head = {.scores = oxp_node_scratch(n, count, sizeof(float)),
+                      .capped = oxp_node_scratch(n, count, sizeof(float)),
+                      .d = oxp_node_scratch(n, count, sizeof(float)),
+                      .sees = oxp_node_scratch(n, (size_t)a->queries, sizeof(bool))};
+    if (!head.scores || !head.capped || !head.d || !head.sees)
+        return n->ctx->status;
+    for (int64_t b = 0; count > 0 && b < a->batch; b++)
+        for (int64_t h = 0; h < a->heads; h++)
+            back_head(&quiet, g, b, h, &head);
+    return OXP_OK;
+}
+
+void oxp_attention_add_rows(float *to, const oxp_heads *steps, const oxp_head_rows *r)
+{
+    for (int64_t b = 0; b < r->batch; b++)
+        for (int64_t h = 0; h < r->heads; h++)
+            for (int64_t i = 0; i < r->rows; i++)
+                oxp_gradient_add(to + b * steps->batch + h * steps->head + i * steps->row,
+                                 r->from +
+                                     ((b * r->heads + h) * r->all_rows + r->first + i) * r->size,
+                                 (size_t)r->size, 1);
 }

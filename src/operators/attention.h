@@ -45,6 +45,30 @@ typedef struct oxp_attention {
 /* y = softmax(cap(scale * q k^T) + bias) v; a query that sees no key gives 0. */
 oxp_status oxp_attention_run(oxp_node *n, const oxp_attention *a);
 
+/* Gradients for going back through it. Those of q, k and v are [batch, heads or kv_heads, rows,
+ * size] in C order and added to; those of the biases lie as the biases do. */
+typedef struct oxp_attention_gradients {
+    const float *dy;      /* strides as y's; NULL: zero */
+    const float *dtapped; /* NULL: zero */
+    float *dq, *dk, *dv;
+    float *dbias[2]; /* NULL: not wanted */
+} oxp_attention_gradients;
+
+/* Room for dq, dk and dv in scratch, zero. */
+oxp_status oxp_attention_gradients_make(oxp_node *n, const oxp_attention *a,
+                                        oxp_attention_gradients *g);
+/* The scores are made again, one head at a time. */
+oxp_status oxp_attention_backward(oxp_node *n, const oxp_attention *a,
+                                  const oxp_attention_gradients *g);
+
+/* `rows` of the [batch, heads, all_rows, size] rows in `from`, from `first` on. */
+typedef struct oxp_head_rows {
+    const float *from;
+    int64_t batch, heads, all_rows, first, rows, size;
+} oxp_head_rows;
+/* to[b * batch + h * head + r * row + i] += each of them; a step of 0 adds rows up. */
+void oxp_attention_add_rows(float *to, const oxp_heads *steps, const oxp_head_rows *rows);
+
 /* Multiply-accumulates of both products. */
 double oxp_attention_macs(int64_t batch, int64_t heads, int64_t queries, int64_t keys, int64_t size,
                           int64_t value_size);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "kernels/gemm.h"
+#include "operators/gradient.h"
 #include "operators/attention_masks.h"
 
 typedef struct self_state {
@@ -124,47 +125,116 @@ static oxp_status project(oxp_node *n, const self_state *s, float **out)
     return OXP_OK;
 }
 
+/* A part of the projection, as heads; data may be NULL for the steps alone. */
+static oxp_heads part_of(const self_state *s, const float *data, int64_t size)
+{
+    int64_t row = 2 * s->hidden + s->v_hidden;
+    return (oxp_heads){.data = data, .batch = s->a.queries * row, .head = size, .row = row};
+}
+
+/* All but where y is; `present`: the joined keys and values are wanted also without a past. */
+static oxp_status set_operands(oxp_node *n, const self_state *s, oxp_attention *a, bool present)
+{
+    float *projected = NULL;
+    const float *past = NULL;
+    OXP_TRY(project(n, s, &projected));
+    a->q = part_of(s, projected, a->size);
+    a->k = part_of(s, projected + s->hidden, a->size);
+    a->v = part_of(s, projected + 2 * s->hidden, a->value_size);
+    if (s->past > 0)
+        OXP_TRY(oxp_move_floats(n, PAST, &past));
+    if (s->past > 0 || present) {
+        size_t half = (size_t)(a->batch * a->heads * s->past * a->size);
+        OXP_TRY(oxp_attention_cache(n, a, s->past, a->size, past, &a->k));
+        OXP_TRY(
+            oxp_attention_cache(n, a, s->past, a->value_size, past ? past + half : NULL, &a->v));
+    }
+    OXP_TRY(oxp_attention_make_mask(n, MASK, a, s->filter, &a->bias[0]));
+    if (oxp_attention_given(n, SCORE_BIAS))
+        OXP_TRY(oxp_move_floats(n, SCORE_BIAS, &a->bias[1].data));
+    oxp_heads y = oxp_heads_packed(NULL, a->heads, a->queries, a->value_size);
+    a->y_batch = y.batch;
+    a->y_head = y.head;
+    a->y_row = y.row;
+    return OXP_OK;
+}
+
 static oxp_status attention_forward(oxp_node *n)
 {
     const self_state *s = n->state;
     oxp_attention a = s->a;
-    float *projected = NULL;
-    const float *past = NULL;
     size_t cache = (size_t)(a.batch * a.heads * a.keys * a.size);
     if (n->out[0].count == 0)
         return OXP_OK;
-    OXP_TRY(project(n, s, &projected));
-    int64_t row = 2 * s->hidden + s->v_hidden;
-    a.q = (oxp_heads){.data = projected, .batch = a.queries * row, .head = a.size, .row = row};
-    a.k = (oxp_heads){
-        .data = projected + s->hidden, .batch = a.queries * row, .head = a.size, .row = row};
-    a.v = (oxp_heads){.data = projected + 2 * s->hidden,
-                      .batch = a.queries * row,
-                      .head = a.value_size,
-                      .row = row};
     bool present = n->out_count > 1 && n->out[1].data;
-    if (s->past > 0)
-        OXP_TRY(oxp_move_floats(n, PAST, &past));
-    if (s->past > 0 || present) {
-        size_t half = (size_t)(a.batch * a.heads * s->past * a.size);
-        OXP_TRY(oxp_attention_cache(n, &a, s->past, a.size, past, &a.k));
-        OXP_TRY(oxp_attention_cache(n, &a, s->past, a.value_size, past ? past + half : NULL, &a.v));
-    }
+    OXP_TRY(set_operands(n, s, &a, present));
     if (present) {
         oxp_attention_store_part(&n->out[1], 0, a.k.data, cache);
         oxp_attention_store_part(&n->out[1], cache, a.v.data, cache);
     }
-    OXP_TRY(oxp_attention_make_mask(n, MASK, &a, s->filter, &a.bias[0]));
-    if (oxp_attention_given(n, SCORE_BIAS))
-        OXP_TRY(oxp_move_floats(n, SCORE_BIAS, &a.bias[1].data));
     OXP_TRY(oxp_move_float_output(n, 0, &a.y));
-    oxp_heads y = oxp_heads_packed(a.y, a.heads, a.queries, a.value_size);
-    a.y_batch = y.batch;
-    a.y_head = y.head;
-    a.y_row = y.row;
     OXP_TRY(oxp_attention_run(n, &a));
     oxp_move_store(n, 0, a.y);
     return OXP_OK;
+}
+
+/* dx, dW and the bias from the gradient of the projection [B * S, columns]. */
+static oxp_status back_projection(oxp_node *n, const self_state *s, const float *d)
+{
+    const float *x, *w;
+    size_t rows = (size_t)(s->a.batch * s->a.queries), columns = (size_t)n->in[WEIGHTS]->dims[1];
+    OXP_TRY(oxp_move_floats(n, X, &x));
+    OXP_TRY(oxp_move_floats(n, WEIGHTS, &w));
+    oxp_gemm_shape by_x = oxp_gemm_plain(false, true, rows, (size_t)s->hidden_in, columns);
+    oxp_gemm_shape by_w = oxp_gemm_plain(true, false, (size_t)s->hidden_in, columns, rows);
+    if (oxp_din(n, X))
+        oxp_gemm(&by_x, 1, d, w, 1, oxp_din(n, X));
+    if (oxp_din(n, WEIGHTS))
+        oxp_gemm(&by_w, 1, x, d, 1, oxp_din(n, WEIGHTS));
+    for (size_t r = 0; oxp_din(n, BIAS) && r < rows; r++)
+        oxp_gradient_add(oxp_din(n, BIAS), d + r * columns, columns, 1);
+    return OXP_OK;
+}
+
+/* Keys (or values) of the whole: the fresh rows to the projection, the rest to the past; `half` is
+ * 0 or 1 in the past and present tensors. */
+static void give_cache(oxp_node *n, const self_state *s, int64_t size, int64_t half, float *whole,
+                       float *projected)
+{
+    const oxp_attention *a = &s->a;
+    size_t count = (size_t)(a->batch * a->heads * a->keys * size);
+    oxp_head_rows rows = {whole, a->batch, a->heads, a->keys, s->past, a->queries, size};
+    oxp_heads fresh = part_of(s, NULL, size), old = oxp_heads_planar(NULL, a->heads, s->past, size);
+    if (oxp_dout(n, 1))
+        oxp_gradient_add(whole, oxp_dout(n, 1) + (size_t)half * count, count, 1);
+    oxp_attention_add_rows(projected, &fresh, &rows);
+    rows.first = 0;
+    rows.rows = s->past;
+    if (oxp_din(n, PAST))
+        oxp_attention_add_rows(oxp_din(n, PAST) + half * a->batch * a->heads * s->past * size, &old,
+                               &rows);
+}
+
+static oxp_status attention_backward(oxp_node *n)
+{
+    const self_state *s = n->state;
+    oxp_attention a = s->a;
+    oxp_attention_gradients g = {.dy = oxp_dout(n, 0), .dbias = {NULL, oxp_din(n, SCORE_BIAS)}};
+    size_t count = (size_t)(a.batch * a.queries * (2 * s->hidden + s->v_hidden));
+    float *d = oxp_node_scratch(n, count, sizeof *d);
+    if (!d)
+        return n->ctx->status;
+    if (n->out[0].count == 0)
+        return OXP_OK;
+    OXP_TRY(set_operands(n, s, &a, false));
+    OXP_TRY(oxp_attention_gradients_make(n, &a, &g));
+    OXP_TRY(oxp_attention_backward(n, &a, &g));
+    oxp_head_rows q = {g.dq, a.batch, a.heads, a.queries, 0, a.queries, a.size};
+    oxp_heads steps = part_of(s, NULL, a.size);
+    oxp_attention_add_rows(d, &steps, &q);
+    give_cache(n, s, a.size, 0, g.dk, d + s->hidden);
+    give_cache(n, s, a.value_size, 1, g.dv, d + 2 * s->hidden);
+    return back_projection(n, s, d);
 }
 
 static void attention_cost(const oxp_node *n, oxp_cost *cost)
@@ -205,6 +275,8 @@ const oxp_operator oxp_op_attention_microsoft = {
     .optional = 1 << BIAS | 1 << MASK | 1 << PAST | 1 << SCORE_BIAS | 1 << PAST_LENGTH,
     .prepare = attention_prepare,
     .forward = attention_forward,
+    .backward = attention_backward,
+    .saves = 0x7f,
     .cost = attention_cost,
     .weight = attention_weight,
     .examples = attention_examples,

@@ -7,6 +7,7 @@
  * beams. */
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/attention_masks.h"
 
 enum { QUERY, KEY, VALUE, BIAS, MASK, SCORE_BIAS, PAST_KEY, PAST_VALUE, PAST_LENGTH, BEAMS };
@@ -180,28 +181,80 @@ static oxp_status add_cache(oxp_node *n, const multi_state *s, oxp_attention *a,
     return OXP_OK;
 }
 
+/* All but where y is. */
+static oxp_status set_all(oxp_node *n, const multi_state *s, oxp_attention *a)
+{
+    OXP_TRY(set_operands(n, s, a));
+    OXP_TRY(add_cache(n, s, a, PAST_KEY, 1, a->size, &a->k));
+    OXP_TRY(add_cache(n, s, a, PAST_VALUE, 2, a->value_size, &a->v));
+    OXP_TRY(oxp_attention_make_mask(n, MASK, a, s->filter, &a->bias[0]));
+    if (oxp_attention_given(n, SCORE_BIAS))
+        OXP_TRY(oxp_move_floats(n, SCORE_BIAS, &a->bias[1].data));
+    oxp_heads y = oxp_heads_packed(NULL, a->heads, a->queries, a->value_size);
+    a->y_batch = y.batch;
+    a->y_head = y.head;
+    a->y_row = y.row;
+    return OXP_OK;
+}
+
 static oxp_status multi_head_forward(oxp_node *n)
 {
     const multi_state *s = n->state;
     oxp_attention a = s->a;
-    OXP_TRY(set_operands(n, s, &a));
-    OXP_TRY(add_cache(n, s, &a, PAST_KEY, 1, a.size, &a.k));
-    OXP_TRY(add_cache(n, s, &a, PAST_VALUE, 2, a.value_size, &a.v));
-    OXP_TRY(oxp_attention_make_mask(n, MASK, &a, s->filter, &a.bias[0]));
-    if (oxp_attention_given(n, SCORE_BIAS))
-        OXP_TRY(oxp_move_floats(n, SCORE_BIAS, &a.bias[1].data));
+    OXP_TRY(set_all(n, s, &a));
     bool tapped = n->out_count > 3 && n->out[3].data;
     if (tapped)
         OXP_TRY(oxp_move_float_output(n, 3, &a.tapped));
     OXP_TRY(oxp_move_float_output(n, 0, &a.y));
-    oxp_heads y = oxp_heads_packed(a.y, a.heads, a.queries, a.value_size);
-    a.y_batch = y.batch;
-    a.y_head = y.head;
-    a.y_row = y.row;
     OXP_TRY(oxp_attention_run(n, &a));
     oxp_move_store(n, 0, a.y);
     if (tapped)
         oxp_move_store(n, 3, a.tapped);
+    return OXP_OK;
+}
+
+/* The rows of one operand go to its input and, added up, to its part of the bias. */
+static void give_rows(oxp_node *n, int input, const oxp_heads *steps, int64_t bias_at,
+                      const oxp_head_rows *rows)
+{
+    const oxp_heads summed = {.head = rows->size};
+    if (oxp_din(n, input))
+        oxp_attention_add_rows(oxp_din(n, input), steps, rows);
+    if (bias_at >= 0 && oxp_din(n, BIAS))
+        oxp_attention_add_rows(oxp_din(n, BIAS) + bias_at, &summed, rows);
+}
+
+/* Keys (or values): the present output's gradient is one of the whole, the past gets its part. */
+static void give_cache(oxp_node *n, const multi_state *s, int input, int past, int output,
+                       int64_t size, int64_t bias_at, float *whole)
+{
+    const oxp_attention *a = &s->a;
+    oxp_head_rows rows = {whole, a->batch, a->heads, a->keys, s->past, s->fresh, size};
+    oxp_heads fresh = view(s, NULL, size), old = oxp_heads_planar(NULL, a->heads, s->past, size);
+    if (oxp_dout(n, output))
+        oxp_gradient_add(whole, oxp_dout(n, output), n->out[output].count, 1);
+    give_rows(n, input, &fresh, s->planar ? -1 : bias_at, &rows);
+    rows.first = 0;
+    rows.rows = s->past;
+    if (oxp_din(n, past))
+        oxp_attention_add_rows(oxp_din(n, past), &old, &rows);
+}
+
+static oxp_status multi_head_backward(oxp_node *n)
+{
+    const multi_state *s = n->state;
+    oxp_attention a = s->a;
+    oxp_attention_gradients g = {
+        .dy = oxp_dout(n, 0), .dtapped = oxp_dout(n, 3), .dbias = {NULL, oxp_din(n, SCORE_BIAS)}};
+    OXP_TRY(set_all(n, s, &a));
+    OXP_TRY(oxp_attention_gradients_make(n, &a, &g));
+    OXP_TRY(oxp_attention_backward(n, &a, &g));
+    oxp_head_rows q = {g.dq, a.batch, a.heads, a.queries, 0, a.queries, a.size};
+    oxp_heads steps = oxp_heads_packed(NULL, a.heads, a.queries, a.size);
+    int64_t columns = a.heads * a.size;
+    give_rows(n, QUERY, &steps, 0, &q);
+    give_cache(n, s, KEY, PAST_KEY, 1, a.size, columns, g.dk);
+    give_cache(n, s, VALUE, PAST_VALUE, 2, a.value_size, 2 * columns, g.dv);
     return OXP_OK;
 }
 
@@ -232,6 +285,8 @@ const oxp_operator oxp_op_multi_head_attention_microsoft = {
     .optional = 0x3fe,
     .prepare = multi_head_prepare,
     .forward = multi_head_forward,
+    .backward = multi_head_backward,
+    .saves = 0xff,
     .cost = multi_head_cost,
     .examples = multi_head_examples,
 };

@@ -5,6 +5,7 @@
  * All arithmetic is in float, whatever softmax_precision asks. FLOAT, FLOAT16 and BFLOAT16. */
 #include <math.h>
 
+#include "operators/gradient.h"
 #include "operators/attention_masks.h"
 
 enum { Q, K, V, MASK, PAST_KEY, PAST_VALUE, VALID };
@@ -253,24 +254,31 @@ static oxp_status read_valid(oxp_node *n, oxp_attention *a)
     return OXP_OK;
 }
 
+/* All but where y is. */
+static oxp_status set_operands(oxp_node *n, const attention_state *s, oxp_attention *a)
+{
+    const float *q;
+    OXP_TRY(oxp_move_floats(n, Q, &q));
+    a->q = view(s, q, a->heads, a->queries, a->size);
+    OXP_TRY(gather_cache(n, s, K, PAST_KEY, 1, a->size, &a->k));
+    OXP_TRY(gather_cache(n, s, V, PAST_VALUE, 2, a->value_size, &a->v));
+    if (given(n, MASK))
+        OXP_TRY(mask_floats(n, &a->bias[0].data));
+    if (given(n, VALID))
+        OXP_TRY(read_valid(n, a));
+    oxp_heads y = view(s, NULL, a->heads, a->queries, a->value_size);
+    a->y_batch = y.batch;
+    a->y_head = y.head;
+    a->y_row = y.row;
+    return OXP_OK;
+}
+
 static oxp_status attention_forward(oxp_node *n)
 {
     const attention_state *s = n->state;
     oxp_attention a = s->a;
-    const float *q;
-    OXP_TRY(oxp_move_floats(n, Q, &q));
-    a.q = view(s, q, a.heads, a.queries, a.size);
-    OXP_TRY(gather_cache(n, s, K, PAST_KEY, 1, a.size, &a.k));
-    OXP_TRY(gather_cache(n, s, V, PAST_VALUE, 2, a.value_size, &a.v));
-    if (given(n, MASK))
-        OXP_TRY(mask_floats(n, &a.bias[0].data));
-    if (given(n, VALID))
-        OXP_TRY(read_valid(n, &a));
+    OXP_TRY(set_operands(n, s, &a));
     OXP_TRY(oxp_move_float_output(n, 0, &a.y));
-    oxp_heads y = view(s, a.y, a.heads, a.queries, a.value_size);
-    a.y_batch = y.batch;
-    a.y_head = y.head;
-    a.y_row = y.row;
     bool tapped = n->out_count > 3 && n->out[3].data;
     if (tapped)
         OXP_TRY(oxp_move_float_output(n, 3, &a.tapped));
@@ -278,6 +286,44 @@ static oxp_status attention_forward(oxp_node *n)
     oxp_move_store(n, 0, a.y);
     if (tapped)
         oxp_move_store(n, 3, a.tapped);
+    return OXP_OK;
+}
+
+/* The gradient of the whole keys (or values), that of the present output with it, goes to the
+ * input and to the past. */
+static void give_back(oxp_node *n, const attention_state *s, int input, int past, int output,
+                      int64_t size, float *whole)
+{
+    const oxp_attention *a = &s->a;
+    int64_t count = a->batch * a->kv_heads * a->keys * size;
+    oxp_head_rows rows = {whole, a->batch, a->kv_heads, a->keys, s->past, s->fresh, size};
+    oxp_heads fresh = view(s, NULL, a->kv_heads, s->fresh, size),
+              old = oxp_heads_planar(NULL, a->kv_heads, s->past, size);
+    if (oxp_dout(n, output))
+        oxp_gradient_add(whole, oxp_dout(n, output), (size_t)count, 1);
+    if (oxp_din(n, input))
+        oxp_attention_add_rows(oxp_din(n, input), &fresh, &rows);
+    rows.first = 0;
+    rows.rows = s->past;
+    if (oxp_din(n, past))
+        oxp_attention_add_rows(oxp_din(n, past), &old, &rows);
+}
+
+static oxp_status attention_backward(oxp_node *n)
+{
+    const attention_state *s = n->state;
+    oxp_attention a = s->a;
+    oxp_attention_gradients g = {
+        .dy = oxp_dout(n, 0), .dtapped = oxp_dout(n, 3), .dbias = {oxp_din(n, MASK)}};
+    OXP_TRY(set_operands(n, s, &a));
+    OXP_TRY(oxp_attention_gradients_make(n, &a, &g));
+    OXP_TRY(oxp_attention_backward(n, &a, &g));
+    oxp_head_rows q = {g.dq, a.batch, a.heads, a.queries, 0, a.queries, a.size};
+    oxp_heads steps = view(s, NULL, a.heads, a.queries, a.size);
+    if (oxp_din(n, Q))
+        oxp_attention_add_rows(oxp_din(n, Q), &steps, &q);
+    give_back(n, s, K, PAST_KEY, 1, a.size, g.dk);
+    give_back(n, s, V, PAST_VALUE, 2, a.value_size, g.dv);
     return OXP_OK;
 }
 
@@ -310,6 +356,8 @@ const oxp_operator oxp_op_attention_23 = {
     .optional = 1 << MASK | 1 << PAST_KEY | 1 << PAST_VALUE,
     .prepare = attention_prepare,
     .forward = attention_forward,
+    .backward = attention_backward,
+    .saves = 0x7f,
     .cost = attention_cost,
     .examples = attention_examples,
 };
@@ -332,6 +380,8 @@ const oxp_operator oxp_op_attention_24 = {
     .optional = 1 << MASK | 1 << PAST_KEY | 1 << PAST_VALUE | 1 << VALID,
     .prepare = attention_prepare,
     .forward = attention_forward,
+    .backward = attention_backward,
+    .saves = 0x7f,
     .cost = attention_cost,
     .examples = attention_24_examples,
 };

@@ -8,6 +8,8 @@
 #include <math.h>
 
 #include "kernels/channels.h"
+#include "operators/normalization_rows.h"
+#include "operators/gradient.h"
 #include "operators/real.h"
 
 typedef struct norm_state {
@@ -141,6 +143,77 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
+/* One channel, brought together from all images: x and dy become rows. */
+static void take_channel(const norm_state *s, const float *from, size_t c, float *row)
+{
+    for (size_t b = 0; b < s->batch; b++)
+        for (size_t i = 0; i < s->inner; i++)
+            row[b * s->inner + i] = from ? from[(b * s->channels + c) * s->inner + i] : 0;
+}
+
+static void add_to(const oxp_node *n, int i, size_t c, double value)
+{
+    if (oxp_din(n, i))
+        oxp_din(n, i)[c] += (float)value;
+}
+
+/* The statistics are inputs (inference), or those of the row: then they carry on the gradients of
+ * outputs 1 and 2. dx holds that of the row. */
+static void backward_channel(const oxp_node *n, const float *const in[5], size_t c, const float *x,
+                             float *dy, float *dx)
+{
+    const norm_state *s = n->state;
+    size_t count = s->batch * s->inner;
+    double mean = (double)in[3][c], variance = (double)in[4][c], sum = 0, product = 0;
+    double kept = s->training ? (double)s->momentum : 1;
+    double dmean = s->training && oxp_dout(n, 1) ? (double)oxp_dout(n, 1)[c] : 0;
+    double dvariance = s->training && oxp_dout(n, 2) ? (double)oxp_dout(n, 2)[c] : 0;
+    if (s->training)
+        oxp_row_moments(x, count, &mean, &variance);
+    double inverse = 1.0 / sqrt(variance + (double)s->epsilon), scale = (double)in[1][c];
+    for (size_t i = 0; i < count; i++) {
+        sum += (double)dy[i];
+        product += (double)dy[i] * ((double)x[i] - mean) * inverse;
+        dy[i] = (float)((double)dy[i] * scale);
+        dx[i] = 0;
+    }
+    add_to(n, 1, c, product);
+    add_to(n, 2, c, sum);
+    if (s->training) {
+        oxp_row_gradient row = {mean, inverse, true, (1 - kept) * dmean, (1 - kept) * dvariance};
+        oxp_row_backward(&row, x, dy, dx, count);
+        add_to(n, 3, c, kept * dmean);
+        add_to(n, 4, c, kept * dvariance);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        dx[i] = (float)((double)dy[i] * inverse);
+    add_to(n, 3, c, -scale * inverse * sum);
+    add_to(n, 4, c, -0.5 * scale * inverse * inverse * product);
+}
+
+static oxp_status backward(oxp_node *n)
+{
+    const norm_state *s = n->state;
+    const float *in[5] = {NULL};
+    size_t count = s->batch * s->inner;
+    float *x = oxp_node_scratch(n, count, sizeof *x), *dy = oxp_node_scratch(n, count, sizeof *dy);
+    float *dx = oxp_node_scratch(n, count, sizeof *dx), *to = oxp_din(n, 0);
+    for (int i = 0; i < 5; i++)
+        if (i != 2 && !(in[i] = oxp_real_in(n, i)))
+            return OXP_ELIMIT;
+    if (!x || !dy || !dx)
+        return OXP_ELIMIT;
+    for (size_t c = 0; n->in[0]->count && c < s->channels; c++) {
+        take_channel(s, in[0], c, x);
+        take_channel(s, oxp_dout(n, 0), c, dy);
+        backward_channel(n, in, c, x, dy, dx);
+        for (size_t b = 0; to && b < s->batch; b++)
+            oxp_gradient_add(to + (b * s->channels + c) * s->inner, dx + b * s->inner, s->inner, 1);
+    }
+    return OXP_OK;
+}
+
 static const char *const examples[] = {"X[2,3,4,5] S[3] B[3] M[3] V[3]={0.5,1.0,2.0}",
                                        "X[1,2,17] S[2] B[2] M[2] V[2]={0.25,3.0}; epsilon=0.01",
                                        "X[4,2] S[2] B[2] M[2] V[2]={0.25,3.0}", NULL};
@@ -157,7 +230,7 @@ static const char *const examples_14[] = {
     {                                                                                          \
         .domain = "", .type = "BatchNormalization", .since = since_, .min_in = 5, .max_in = 5, \
         .min_out = 1, .max_out = max_out_, .prepare = prepare, .forward = forward,             \
-        .examples = examples_                                                                  \
+        .backward = backward, .saves = 0x1b, .examples = examples_                             \
     }
 
 const oxp_operator oxp_op_batch_normalization_1 = BATCH_NORMALIZATION(1, 5, examples_1);

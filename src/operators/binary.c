@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "operators/cast_float.h"
+#include "operators/gradient.h"
 
 typedef struct binary_state {
     const oxp_binary *row;
@@ -54,6 +55,21 @@ static void overwrite_an_input(oxp_node *n)
         oxp_output_overwrites(n, 0, best);
 }
 
+static oxp_status plan_output(oxp_node *n, const oxp_binary *row, const oxp_tensor *b)
+{
+    const oxp_tensor *a = n->in[0];
+    binary_state *state = oxp_node_state(n, sizeof *state);
+    if (!state)
+        return n->ctx->status;
+    state->row = row;
+    int rank;
+    int64_t dims[OXP_MAX_RANK];
+    OXP_TRY(oxp_node_broadcast(n, a, b, &rank, dims));
+    OXP_TRY(oxp_output(n, 0, row->result == OXP_UNDEFINED ? a->dtype : row->result, rank, dims));
+    oxp_broadcast_plan(&state->plan, rank, dims, 2, (const oxp_tensor *const[]){a, b});
+    return OXP_OK;
+}
+
 oxp_status oxp_binary_prepare_row(oxp_node *n, const oxp_binary *row)
 {
     const oxp_tensor *a = n->in[0];
@@ -63,17 +79,14 @@ oxp_status oxp_binary_prepare_row(oxp_node *n, const oxp_binary *row)
     OXP_TRY(oxp_node_want(n, 1, a->dtype));
     if (n->op->since < 7)
         OXP_TRY(align_legacy(n, &b));
-    binary_state *state = oxp_node_state(n, sizeof *state);
-    if (!state)
-        return n->ctx->status;
-    state->row = row;
-    int rank;
-    int64_t dims[OXP_MAX_RANK];
-    OXP_TRY(oxp_node_broadcast(n, a, &b, &rank, dims));
-    OXP_TRY(oxp_output(n, 0, row->result == OXP_UNDEFINED ? a->dtype : row->result, rank, dims));
-    oxp_broadcast_plan(&state->plan, rank, dims, 2, (const oxp_tensor *const[]){a, &b});
+    OXP_TRY(plan_output(n, row, &b));
     overwrite_an_input(n);
     return OXP_OK;
+}
+
+oxp_status oxp_binary_prepare_mixed(oxp_node *n, const oxp_binary *row)
+{
+    return plan_output(n, row, n->in[1]);
 }
 
 oxp_status oxp_binary_prepare(oxp_node *n, const oxp_binary *table, size_t rows)
@@ -127,5 +140,109 @@ oxp_status oxp_binary_forward(oxp_node *n)
     const binary_state *state = n->state;
     oxp_binary_apply(state->row, n->in[0]->dtype, &state->plan, n->in[0]->data, n->in[1]->data,
                      n->out[0].data);
+    return OXP_OK;
+}
+
+/* ---- backward ---- */
+
+/* One run, in blocks: both operands and their gradients side by side. */
+typedef struct slope {
+    const binary_state *state;
+    const oxp_tensor *in[2];
+    const float *dc;
+    float *din[2];
+    double *sums[2]; /* of an operand that is repeated; else NULL */
+} slope;
+
+/* The operand's elements of a block: its own memory where that will do. */
+static const float *load(const oxp_tensor *t, size_t from, bool moves, float *block, size_t count)
+{
+    const float *values = t->data;
+    if (t->dtype == OXP_FLOAT && moves)
+        return values + from;
+    for (size_t i = 0; i < count; i++) {
+        size_t at = from + (moves ? i : 0);
+        block[i] = t->dtype == OXP_FLOAT ? values[at] : (float)oxp_tensor_real(t, at);
+    }
+    return block;
+}
+
+OXP_HOT static void add_each(double *sums, const float *values, size_t count)
+{
+    OXP_LANES
+    for (size_t i = 0; i < count; i++)
+        sums[i] += (double)values[i];
+}
+
+/* In lanes that are folded in a fixed order. */
+OXP_HOT static double total(const float *values, size_t count)
+{
+    double lanes[16] = {0};
+    size_t i = 0;
+    for (; i + 16 <= count; i += 16)
+        for (size_t k = 0; k < 16; k++)
+            lanes[k] += (double)values[i + k];
+    for (; i < count; i++)
+        lanes[i % 16] += (double)values[i];
+    for (size_t width = 8; width > 0; width /= 2)
+        for (size_t k = 0; k < width; k++)
+            lanes[k] += lanes[k + width];
+    return lanes[0];
+}
+
+/* An operand without sums has as many elements as the output. */
+static void deliver(const slope *s, int k, size_t to, bool moves, const float *values, size_t count)
+{
+    if (!s->sums[k])
+        oxp_gradient_add(s->din[k] + to, values, count, 1);
+    else if (moves)
+        add_each(s->sums[k] + to, values, count);
+    else
+        s->sums[k][to] += total(values, count);
+}
+
+static void slope_run(const slope *s, const oxp_broadcast_cursor *at, size_t first)
+{
+    float in[2][OXP_BLOCK], out[2][OXP_BLOCK];
+    const float *read[2];
+    const oxp_broadcast *plan = &s->state->plan;
+    size_t run = oxp_broadcast_run(plan);
+    for (size_t i = 0; i < run; i += OXP_BLOCK) {
+        size_t count = run - i < OXP_BLOCK ? run - i : OXP_BLOCK, from[2];
+        for (int k = 0; k < 2; k++) {
+            bool moves = oxp_broadcast_advances(plan, k);
+            from[k] = at->offset[k] + (moves ? i : 0);
+            read[k] = load(s->in[k], from[k], moves, in[k], count);
+        }
+        s->state->row->df(read[0], read[1], s->dc + first + i, s->din[0] ? out[0] : NULL,
+                          s->din[1] ? out[1] : NULL, count);
+        for (int k = 0; k < 2; k++)
+            if (s->din[k])
+                deliver(s, k, from[k], oxp_broadcast_advances(plan, k), out[k], count);
+    }
+}
+
+oxp_status oxp_binary_backward(oxp_node *n)
+{
+    slope s = {.state = n->state,
+               .in = {n->in[0], n->in[1]},
+               .dc = oxp_dout(n, 0),
+               .din = {oxp_din(n, 0), oxp_din(n, 1)}};
+    const oxp_broadcast *plan = &s.state->plan;
+    if (!s.dc || !s.state->row->df)
+        return OXP_OK;
+    for (int k = 0; k < 2; k++)
+        if (s.din[k] && n->in[k]->count != n->out[0].count) {
+            s.sums[k] = oxp_node_scratch(n, n->in[k]->count, sizeof *s.sums[k]);
+            if (!s.sums[k])
+                return n->ctx->status;
+        }
+    oxp_broadcast_cursor at = {0};
+    size_t runs = oxp_broadcast_runs(plan), run = oxp_broadcast_run(plan);
+    for (size_t r = 0; r < runs; r++, oxp_broadcast_next(plan, &at))
+        slope_run(&s, &at, r * run);
+    for (int k = 0; k < 2; k++)
+        for (size_t i = 0; s.sums[k] && i < n->in[k]->count; i++)
+            s.din[k][i] += (float)s.sums[k][i];
     return OXP_OK;
 }

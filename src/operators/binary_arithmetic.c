@@ -110,22 +110,31 @@ OXP_BINARY_LOOP(, mod_f64, double, double, floor_remainder(a, b))
         [OXP_UINT64] = unsigned_name##_u64                                           \
     }
 
+OXP_BINARY_DF(add_df, 1.0f, 1.0f)
+OXP_BINARY_DF(sub_df, 1.0f, -1.0f)
+OXP_BINARY_DF(mul_df, b, a)
+OXP_BINARY_DF(div_df, 1.0f / b, -a / (b * b))
+OXP_BINARY_DF(mod_df, 1.0f, -floorf(a / b))
+OXP_BINARY_DF(fmod_df, 1.0f, -truncf(a / b))
+OXP_BINARY_DF(prelu_df, a < 0.0f ? b : 1.0f, a < 0.0f ? a : 0.0f)
+
 static const oxp_binary functions[] = {
-    {.type = "Add", .loops = BY_WIDTH(add)},
-    {.type = "Sub", .loops = BY_WIDTH(sub)},
-    {.type = "Mul", .loops = BY_WIDTH(mul)},
-    {.type = "Div", .loops = BY_TYPE(div, div)},
+    {.type = "Add", .loops = BY_WIDTH(add), .df = add_df},
+    {.type = "Sub", .loops = BY_WIDTH(sub), .df = sub_df},
+    {.type = "Mul", .loops = BY_WIDTH(mul), .df = mul_df},
+    {.type = "Div", .loops = BY_TYPE(div, div), .df = div_df},
 };
 
-static const oxp_binary floor_mod = {.type = "Mod", .loops = BY_TYPE(mod, mod)};
-static const oxp_binary cut_mod = {.type = "Mod", .loops = BY_TYPE(fmod, mod)};
+static const oxp_binary floor_mod = {.type = "Mod", .loops = BY_TYPE(mod, mod), .df = mod_df};
+static const oxp_binary cut_mod = {.type = "Mod", .loops = BY_TYPE(fmod, mod), .df = fmod_df};
 static const oxp_binary prelu = {.type = "PRelu",
                                  .loops = {[OXP_FLOAT] = prelu_f32,
                                            [OXP_DOUBLE] = prelu_f64,
                                            [OXP_INT32] = prelu_i32,
                                            [OXP_INT64] = prelu_i64,
                                            [OXP_UINT32] = prelu_u32,
-                                           [OXP_UINT64] = prelu_u64}};
+                                           [OXP_UINT64] = prelu_u64},
+                                 .df = prelu_df};
 
 static oxp_status prepare(oxp_node *n)
 {

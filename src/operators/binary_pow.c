@@ -12,8 +12,12 @@
 OXP_BINARY_LOOP(, pow_f32, float, float, powf(a, b))
 OXP_BINARY_LOOP(, pow_f64, double, double, pow(a, b))
 
-static const oxp_binary general = {.type = "Pow",
-                                   .loops = {[OXP_FLOAT] = pow_f32, [OXP_DOUBLE] = pow_f64}};
+/* Where the base is not positive, nothing is said about the exponent. */
+OXP_BINARY_DF(pow_df, b == 0.0f ? 0.0f : b * powf(a, b - 1.0f),
+              a > 0.0f ? powf(a, b) * logf(a) : 0.0f)
+
+static const oxp_binary general = {
+    .type = "Pow", .loops = {[OXP_FLOAT] = pow_f32, [OXP_DOUBLE] = pow_f64}, .df = pow_df};
 
 OXP_UNARY_F32(inverse, 1.0f / v)
 OXP_UNARY_F32(square_root, v == -INFINITY ? INFINITY : sqrtf(v) + 0.0f)
@@ -47,10 +51,7 @@ static oxp_status prepare(oxp_node *n)
         return oxp_node_bad_dtype(n, 0);
     if (!oxp_dtype_is_float(y->dtype) && oxp_integer_bytes(y->dtype) == 0)
         return oxp_node_bad_dtype(n, 1);
-    int rank;
-    int64_t dims[OXP_MAX_RANK];
-    OXP_TRY(oxp_node_broadcast(n, x, y, &rank, dims));
-    return oxp_output(n, 0, x->dtype, rank, dims);
+    return oxp_binary_prepare_mixed(n, &general);
 }
 
 static int64_t integer_power(int64_t base, int64_t exponent, bool is_unsigned)
@@ -152,6 +153,8 @@ static oxp_status forward(oxp_node *n)
         .max_out = 1,                                         \
         .prepare = prepare,                                   \
         .forward = forward,                                   \
+        .backward = oxp_binary_backward,                      \
+        .saves = 3,                                           \
         .examples = (const char *const[]){__VA_ARGS__, NULL}, \
     };
 

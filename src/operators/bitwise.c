@@ -5,6 +5,7 @@
  * remains is 0, or -1 for a negative number shifted right, which copies its sign. */
 #include "operators/movement.h"
 
+#define OXP_BINARY_BACKWARD oxp_backward_zero
 #include "operators/binary.h"
 #include "operators/cast_integer.h"
 
@@ -114,5 +115,6 @@ const oxp_operator oxp_op_bitwise_not_18 = {
     .max_out = 1,
     .prepare = prepare_not,
     .forward = forward_not,
+    .backward = oxp_backward_zero,
     .examples = (const char *const[]){"X[2,3]:i32", "X[4]:u8", "X[2]:i64={-1,5}", NULL},
 };

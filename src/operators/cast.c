@@ -9,6 +9,7 @@
 #include "operators/cast_float.h"
 #include "operators/cast_float8.h"
 #include "operators/cast_integer.h"
+#include "operators/gradient.h"
 #include "operators/movement.h"
 #include "operators/vector_math.h"
 
@@ -289,6 +290,7 @@ const oxp_operator oxp_op_cast_6 = {
     .max_out = 1,
     .prepare = prepare_cast,
     .forward = forward,
+    .backward = oxp_backward_same,
     .examples =
         (const char *const[]){"X[2,3]; to=1", "X[2,3]; to=10", "X[2,3]:f16; to=1", "X[2,3]; to=16",
                               "X[4]={-2.7,-0.5,1.9,300.0}; to=3", "X[3]={-1.0,0.0,0.5}; to=9",
@@ -307,6 +309,7 @@ const oxp_operator oxp_op_cast_like_15 = {
     .max_out = 1,
     .prepare = prepare_cast_like,
     .forward = forward,
+    .backward = oxp_backward_same,
     .examples = (const char *const[]){"X[2,3] T[1]:f16", "X[2,3] T[1]:i32", "X[3]:i64 T[]",
                                       "X[3] T[]", NULL},
 };

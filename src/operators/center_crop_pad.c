@@ -3,6 +3,7 @@
  * end. https://onnx.ai/onnx/operators/onnx__CenterCropPad.html */
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 static oxp_status center_crop_pad_prepare(oxp_node *n)
@@ -70,5 +71,7 @@ const oxp_operator oxp_op_center_crop_pad_18 = {
     .values = 2,
     .prepare = center_crop_pad_prepare,
     .forward = center_crop_pad_forward,
+    .backward = oxp_backward_moved_first,
+    .saves = OXP_SAVES_ALL_BUT_FIRST,
     .examples = center_crop_pad_examples,
 };

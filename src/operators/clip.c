@@ -7,7 +7,8 @@
 
 #include "operators/cast_float.h"
 #include "operators/cast_integer.h"
-#include "operators/operator.h"
+#include "operators/gradient.h"
+#include "operators/real.h"
 #include "operators/vector_math.h"
 
 typedef struct clip_state {
@@ -153,6 +154,38 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
+/* The bound that took an element's place gets its gradient. */
+static oxp_status backward(oxp_node *n)
+{
+    const clip_state *state = n->state;
+    const oxp_tensor *x = n->in[0], *low_bound = bound(n, 1), *high_bound = bound(n, 2);
+    const float *dy = oxp_dout(n, 0), *values = oxp_real_in(n, 0);
+    double low = state->from_attributes ? (double)state->low : -DBL_MAX;
+    double high = state->from_attributes ? (double)state->high : DBL_MAX;
+    double dlow = 0, dhigh = 0;
+    if (!values)
+        return n->ctx->status;
+    if (low_bound)
+        low = oxp_tensor_real(low_bound, 0);
+    if (high_bound)
+        high = oxp_tensor_real(high_bound, 0);
+    float *dx = oxp_din(n, 0);
+    for (size_t i = 0; dy && i < x->count; i++) {
+        double raised = (double)values[i] < low ? low : (double)values[i];
+        if (raised > high)
+            dhigh += (double)dy[i];
+        else if ((double)values[i] < low)
+            dlow += (double)dy[i];
+        else if (dx)
+            dx[i] += dy[i];
+    }
+    if (low_bound && oxp_din(n, 1))
+        *oxp_din(n, 1) += (float)dlow;
+    if (high_bound && oxp_din(n, 2))
+        *oxp_din(n, 2) += (float)dhigh;
+    return OXP_OK;
+}
+
 const oxp_operator oxp_op_clip_6 = {
     .domain = "",
     .type = "Clip",
@@ -163,6 +196,8 @@ const oxp_operator oxp_op_clip_6 = {
     .max_out = 1,
     .prepare = prepare_attributes,
     .forward = forward,
+    .backward = backward,
+    .saves = 7,
     .examples = (const char *const[]){"X[2,3]; min=-0.5 max=0.25", "X[2,3]; min=0.0", "X[2,3]",
                                       "X[3]:f16; max=0.5", "X[3]:f64; max=0.5", NULL},
 };
@@ -178,6 +213,8 @@ const oxp_operator oxp_op_clip_11 = {
     .optional = 1u << 1 | 1u << 2,
     .prepare = prepare_inputs,
     .forward = forward,
+    .backward = backward,
+    .saves = 7,
     .examples = (const char *const[]){"X[2,3] min[]={-0.5} max[]={0.25}", "X[2,3] _ max[]={0.0}",
                                       "X[2,3]", "X[4]:i8={-100,0,5,100} min[]:i8={-5} max[]:i8={7}",
                                       "X[2]:u64={1,9} min[]:u64={3}", "X[3]:bf16 min[]:bf16={0.0}",

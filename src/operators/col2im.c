@@ -5,6 +5,7 @@
  * FLOAT, FLOAT16 and BFLOAT16, summed in double. */
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 typedef struct window {
@@ -152,6 +153,24 @@ static oxp_status col2im_forward(oxp_node *n)
     return OXP_OK;
 }
 
+static oxp_status col2im_backward(oxp_node *n)
+{
+    const col2im_state *s = n->state;
+    const oxp_tensor *y = &n->out[0];
+    const float *dy = oxp_dout(n, 0);
+    float *dx = oxp_din(n, 0);
+    if (!dx || !dy || y->count == 0)
+        return OXP_OK;
+    for (int64_t plane = 0; plane < y->dims[0] * y->dims[1]; plane++, dy += s->image)
+        for (int64_t offset = 0; offset < s->block; offset++)
+            for (int64_t at = 0; at < s->blocks; at++, dx++) {
+                int64_t place = landing(s, offset, at);
+                if (place >= 0)
+                    *dx += dy[place];
+            }
+    return OXP_OK;
+}
+
 static const char *const col2im_examples[] = {
     "X[1,5,5] I[2]:i64={5,5} B[2]:i64={1,5}",
     "X[1,4,20] I[2]:i64={5,5} B[2]:i64={2,2}; dilations=1,5 strides=1,1 pads=0,0,0,5",
@@ -171,5 +190,6 @@ const oxp_operator oxp_op_col2im_18 = {
     .values = 1 << 1 | 1 << 2,
     .prepare = col2im_prepare,
     .forward = col2im_forward,
+    .backward = col2im_backward,
     .examples = col2im_examples,
 };

@@ -1,5 +1,6 @@
 /* compare.c - C = A ? B, BOOL, elementwise with broadcasting: Equal, Less, Greater, LessOrEqual,
  * GreaterOrEqual. Anything but "not equal" is false of a NaN. Strings are not compared. */
+#define OXP_BINARY_BACKWARD oxp_backward_zero
 #include "operators/binary.h"
 
 #define COMPARE_TYPE(name, suffix, T, operation) \

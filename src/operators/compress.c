@@ -5,6 +5,7 @@
  * https://onnx.ai/onnx/operators/onnx__Compress.html */
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 typedef struct compress_state {
@@ -85,5 +86,7 @@ const oxp_operator oxp_op_compress_9 = {
     .max_out = 1,
     .prepare = compress_prepare,
     .forward = compress_forward,
+    .backward = oxp_backward_moved_first,
+    .saves = OXP_SAVES_ALL_BUT_FIRST,
     .examples = compress_examples,
 };

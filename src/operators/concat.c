@@ -4,6 +4,7 @@
  * A single input gives its own memory. Types below 8 bits are not joined. */
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 typedef struct concat_state {
@@ -92,5 +93,6 @@ const oxp_operator oxp_op_concat_4 = {
     .max_out = 1,
     .prepare = concat_prepare,
     .forward = concat_forward,
+    .backward = oxp_backward_moved_all,
     .examples = concat_examples,
 };

@@ -89,5 +89,6 @@ const oxp_operator oxp_op_constant_1 = {
     .max_out = 1,
     .prepare = constant_prepare,
     .forward = constant_forward,
+    .backward = oxp_backward_zero,
     .examples = constant_examples,
 };

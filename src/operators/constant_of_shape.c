@@ -75,5 +75,6 @@ const oxp_operator oxp_op_constant_of_shape_9 = {
     .values = 1,
     .prepare = constant_of_shape_prepare,
     .forward = constant_of_shape_forward,
+    .backward = oxp_backward_zero,
     .examples = constant_of_shape_examples,
 };

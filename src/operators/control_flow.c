@@ -1,4 +1,5 @@
 /* control_flow.c - bodies, slices and collected outputs of If, Loop and Scan. */
+#include "operators/gradient.h"
 #include "operators/control_flow.h"
 
 #include <string.h>
@@ -74,6 +75,38 @@ oxp_status oxp_body_condition(oxp_node *n, const oxp_tensor *t, const char *what
                              oxp_dtype_name(t->dtype), t->count);
     *value = *(const uint8_t *)t->data != 0;
     return OXP_OK;
+}
+
+/* ---- going back ---- */
+
+void oxp_body_add_slice(oxp_tensor *to, int axis, int64_t index, const oxp_tensor *part)
+{
+    size_t inner = 1;
+    for (int i = axis + 1; i < to->rank; i++)
+        inner *= (size_t)to->dims[i];
+    size_t outer = inner ? part->count / inner : 0;
+    for (size_t o = 0; o < outer; o++) {
+        size_t at = (o * (size_t)to->dims[axis] + (size_t)index) * inner;
+        oxp_gradient_add((float *)to->data + at, (const float *)part->data + o * inner, inner, 1);
+    }
+}
+
+oxp_status oxp_history_add(oxp_node *n, oxp_history *h, const oxp_tensor *values)
+{
+    size_t count = (h->steps + 1) * h->variables;
+    OXP_TRY(oxp_grow(&h->values, &h->capacity, n->ctx, count + 1, sizeof *h->values));
+    for (size_t i = 0; i < h->variables; i++)
+        oxp_tensor_share(&h->values[h->steps * h->variables + i], &values[i]);
+    h->steps++;
+    return OXP_OK;
+}
+
+void oxp_history_free(oxp_history *h)
+{
+    for (size_t i = 0; i < h->steps * h->variables; i++)
+        oxp_tensor_release(&h->values[i]);
+    oxp_free(h->values);
+    *h = (oxp_history){.steps = 0};
 }
 
 /* ---- collecting ---- */

@@ -23,6 +23,19 @@ oxp_status oxp_body_scalar(oxp_node *n, size_t which, size_t input, oxp_dtype dt
 /* The one BOOL of a tensor; `what` names it in the error. */
 oxp_status oxp_body_condition(oxp_node *n, const oxp_tensor *t, const char *what, bool *value);
 
+/* to[..., index, ...] += part, both FLOAT. */
+void oxp_body_add_slice(oxp_tensor *to, int axis, int64_t index, const oxp_tensor *part);
+
+/* The variables of every step as it began: what going back runs the body on again. */
+typedef struct oxp_history {
+    oxp_tensor *values; /* [steps][variables] */
+    size_t capacity, variables, steps;
+} oxp_history;
+
+/* Shares `values`, one per variable. */
+oxp_status oxp_history_add(oxp_node *n, oxp_history *h, const oxp_tensor *values);
+void oxp_history_free(oxp_history *h);
+
 /* Tensors of one shape and type, one behind the other. */
 typedef struct oxp_collector {
     oxp_tensor shape; /* of one entry */

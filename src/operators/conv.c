@@ -7,13 +7,17 @@
 
 #include <string.h>
 
+#include "kernels/conv_backward.h"
+#include "operators/host.h"
+#include "operators/gradient.h"
 #include "operators/real.h"
 #include "operators/window.h"
 
 typedef struct conv_state {
     oxp_conv *conv;
     oxp_conv_shape shape; /* of `conv` */
-    bool packed;          /* constant weights are in the handle */
+    oxp_conv_layout layout;
+    bool packed; /* constant weights are in the handle */
 } conv_state;
 
 static oxp_status check_shapes(oxp_node *n, int w_input, int b_input, int64_t group)
@@ -75,13 +79,15 @@ void oxp_conv_cost(const oxp_node *n, int w_input, oxp_cost *cost)
 static oxp_status keep_handle(oxp_node *n, const oxp_conv_shape *shape)
 {
     conv_state *state = oxp_node_state(n, sizeof *state);
+    oxp_conv_layout layout = {n->in_last, n->out_last};
     if (!state)
         return OXP_ELIMIT;
-    if (state->conv && memcmp(&state->shape, shape, sizeof *shape) == 0)
+    if (state->conv && memcmp(&state->shape, shape, sizeof *shape) == 0 &&
+        state->layout.src_last == layout.src_last && state->layout.dst_last == layout.dst_last)
         return OXP_OK;
     oxp_conv_free(state->conv);
-    *state = (conv_state){.shape = *shape};
-    return oxp_conv_create(&state->conv, n->ctx, shape);
+    *state = (conv_state){.shape = *shape, .layout = layout};
+    return oxp_conv_create_in(&state->conv, n->ctx, shape, layout);
 }
 
 static oxp_status prepare(oxp_node *n)
@@ -94,6 +100,38 @@ static oxp_status prepare(oxp_node *n)
     return keep_handle(n, &shape);
 }
 
+typedef struct packing {
+    const oxp_conv *conv;
+    const float *weights;
+} packing;
+
+static oxp_status fill(void *user, oxp_ctx *ctx, void *block)
+{
+    const packing *p = user;
+    return oxp_conv_pack_into(p->conv, ctx, p->weights, block);
+}
+
+/* Constant weights are packed once, for all sessions where they share what is packed. */
+static oxp_status pack(oxp_node *n, conv_state *state)
+{
+    const float *weights = oxp_real_in(n, 1);
+    if (!weights)
+        return OXP_ELIMIT;
+    size_t bytes = oxp_conv_packed_bytes(state->conv);
+    bool lasts = oxp_node_is_constant(n, 1) && n->in[1]->dtype == OXP_FLOAT;
+    if (!lasts || !bytes || !n->host->shared) {
+        state->packed = lasts;
+        return oxp_conv_pack(state->conv, n->ctx, weights);
+    }
+    packing p = {state->conv, weights};
+    const void *block;
+    OXP_TRY(oxp_shared_get(&block, n->host->shared, n->ctx, weights, &state->shape,
+                           sizeof state->shape, bytes, fill, &p));
+    oxp_conv_use_packed(state->conv, weights, block);
+    state->packed = true;
+    return OXP_OK;
+}
+
 static oxp_status forward(oxp_node *n)
 {
     if (!oxp_node_makes(n, 0))
@@ -104,16 +142,73 @@ static oxp_status forward(oxp_node *n)
     if (!x || !y)
         return OXP_ELIMIT;
     OXP_TRY(oxp_real_in_optional(n, 2, &bias));
-    if (!state->packed) {
-        const float *weights = oxp_real_in(n, 1);
-        if (!weights)
-            return OXP_ELIMIT;
-        OXP_TRY(oxp_conv_pack(state->conv, n->ctx, weights));
-        state->packed = oxp_node_is_constant(n, 1) && n->in[1]->dtype == OXP_FLOAT;
-    }
+    if (!state->packed)
+        OXP_TRY(pack(n, state));
     OXP_TRY(oxp_conv_run(state->conv, n->ctx, x, bias, y));
+    if (!state->packed)
+        oxp_conv_unpack(state->conv);
     oxp_real_done(n, 0, y);
     return OXP_OK;
+}
+
+static void backward_bias(const oxp_conv_shape *s, size_t positions, const float *dy, float *db)
+{
+    for (size_t m = 0; m < s->out_channels; m++) {
+        double sum = 0;
+        for (size_t b = 0; b < s->batch; b++)
+            for (size_t i = 0; i < positions; i++)
+                sum += (double)dy[(b * s->out_channels + m) * positions + i];
+        db[m] += (float)sum;
+    }
+}
+
+/* The gradient by the data of one is the other, run on dy. */
+static oxp_status backward_data(oxp_node *n, const oxp_conv_shape *shape, bool transposed,
+                                const float *dy, const float *w, float *dx)
+{
+    size_t count = n->in[0]->count;
+    oxp_conv_shape other = oxp_conv_transposed(shape);
+    float *part = oxp_node_scratch(n, count, sizeof *part);
+    oxp_conv *conv = NULL;
+    if (!part)
+        return OXP_ELIMIT;
+    oxp_status status = OXP_OK;
+    if (!transposed) {
+        status = oxp_deconv_run(n->ctx, &other, dy, w, NULL, part);
+    } else {
+        status = oxp_conv_create(&conv, n->ctx, &other);
+        if (status == OXP_OK)
+            status = oxp_conv_pack(conv, n->ctx, w);
+        if (status == OXP_OK)
+            status = oxp_conv_run(conv, n->ctx, dy, NULL, part);
+        oxp_conv_free(conv);
+    }
+    if (status == OXP_OK)
+        oxp_gradient_add(dx, part, count, 1);
+    return status;
+}
+
+oxp_status oxp_conv_backward(oxp_node *n, const oxp_conv_shape *shape, bool transposed)
+{
+    const float *dy = oxp_dout(n, 0), *x = oxp_real_in(n, 0), *w = oxp_real_in(n, 1);
+    if (!x || !w)
+        return OXP_ELIMIT;
+    if (!dy)
+        return OXP_OK;
+    oxp_conv_shape other = oxp_conv_transposed(shape);
+    if (oxp_din(n, 1))
+        OXP_TRY(oxp_conv_backward_weights(n->ctx, transposed ? &other : shape, transposed ? dy : x,
+                                          transposed ? x : dy, oxp_din(n, 1)));
+    if (oxp_din(n, 2))
+        backward_bias(shape, oxp_volume(transposed ? shape->window.in : shape->window.out), dy,
+                      oxp_din(n, 2));
+    return oxp_din(n, 0) ? backward_data(n, shape, transposed, dy, w, oxp_din(n, 0)) : OXP_OK;
+}
+
+static oxp_status backward(oxp_node *n)
+{
+    const conv_state *state = n->state;
+    return oxp_conv_backward(n, &state->shape, false);
 }
 
 static void release(oxp_node *n)
@@ -158,7 +253,10 @@ const oxp_operator oxp_op_conv_1 = {.domain = "",
                                     .max_out = 1,
                                     .prepare = prepare,
                                     .forward = forward,
+                                    .backward = backward,
+                                    .saves = 3,
                                     .release = release,
                                     .cost = cost,
                                     .weight = weight,
+                                    .channels_last = true,
                                     .examples = examples};

@@ -12,6 +12,10 @@ oxp_status oxp_conv_read(oxp_node *n, int w, int b, oxp_conv_shape *shape, int *
 /* Declares output 0 as that shape tells. */
 oxp_status oxp_conv_output(oxp_node *n, const oxp_conv_shape *shape, int spatial, oxp_dtype dtype);
 
+/* din += of a convolution (transposed false) or its transpose with data, weights and bias as inputs
+ * 0, 1 and 2. */
+oxp_status oxp_conv_backward(oxp_node *n, const oxp_conv_shape *shape, bool transposed);
+
 /* weights: input w. */
 void oxp_conv_cost(const oxp_node *n, int w, oxp_cost *cost);
 

@@ -3,7 +3,8 @@
  * axes.
  *
  * https://onnx.ai/onnx/operators/onnx__ConvTranspose.html. Computes in FLOAT. */
-#include "kernels/conv.h"
+#include "operators/conv.h"
+
 #include "operators/real.h"
 #include "operators/window.h"
 
@@ -75,6 +76,12 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
+static oxp_status backward(oxp_node *n)
+{
+    const deconv_state *state = n->state;
+    return oxp_conv_backward(n, &state->shape, true);
+}
+
 static void cost(const oxp_node *n, oxp_cost *cost)
 {
     const oxp_tensor *w = n->in[1];
@@ -113,6 +120,8 @@ const oxp_operator oxp_op_conv_transpose_1 = {.domain = "",
                                               .max_out = 1,
                                               .prepare = prepare,
                                               .forward = forward,
+                                              .backward = backward,
+                                              .saves = 3,
                                               .cost = cost,
                                               .weight = weight,
                                               .examples = examples};

@@ -1,6 +1,8 @@
 /* cumulative.c - CumSum and CumProd along one axis, given as the second input. With exclusive=1
  * the element itself is left out, with reverse=1 the running starts at the end. Floats are
  * accumulated in double; integers wrap. */
+#include "operators/real.h"
+#include "operators/gradient.h"
 #include "operators/cast_float.h"
 #include "operators/cast_integer.h"
 #include "operators/movement.h"
@@ -116,7 +118,49 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
-#define CUMULATIVE(symbol, type_, since_)                                                        \
+/* One line, in the order of the running: a running sum's gradient is the sum of those after it.
+ * A product's, with P[k] the product before k and r the gradient by what runs on, in
+ * double:
+ *   exclusive  y[k] = P[k]: dx[k] = P[k] r, then r = x[k] r + dy[k]
+ *   else       y[k] = P[k] x[k]: r += dy[k], dx[k] = P[k] r, then r = x[k] r */
+static void backward_line(const cumulative_state *s, const float *x, const float *dy, float *dx,
+                          double *before)
+{
+    double running = 1, left = 0;
+    for (size_t k = 0; s->product && k < s->length; k++) {
+        size_t at = (s->reverse ? s->length - 1 - k : k) * s->inner;
+        before[k] = running;
+        running *= (double)x[at];
+    }
+    for (size_t k = s->length; k-- > 0;) {
+        size_t at = (s->reverse ? s->length - 1 - k : k) * s->inner;
+        double factor = s->product ? (double)x[at] : 1;
+        if (!s->exclusive)
+            left += (double)dy[at];
+        dx[at] += (float)(left * (s->product ? before[k] : 1));
+        left *= factor;
+        if (s->exclusive)
+            left += (double)dy[at];
+    }
+}
+
+static oxp_status backward(oxp_node *n)
+{
+    const cumulative_state *s = n->state;
+    const float *dy = oxp_dout(n, 0), *x = NULL;
+    float *dx = oxp_din(n, 0);
+    double *before = oxp_node_scratch(n, s->length, sizeof *before);
+    if (!before || (s->product && !(x = oxp_real_in(n, 0))))
+        return n->ctx->status;
+    for (size_t o = 0; dx && dy && o < s->outer; o++)
+        for (size_t i = 0; i < s->inner; i++) {
+            size_t at = o * s->length * s->inner + i;
+            backward_line(s, x ? x + at : NULL, dy + at, dx + at, before);
+        }
+    return OXP_OK;
+}
+
+#define CUMULATIVE(symbol, type_, since_, saves_)                                                \
     const oxp_operator symbol = {                                                                \
         .domain = "",                                                                            \
         .type = type_,                                                                           \
@@ -128,11 +172,13 @@ static oxp_status forward(oxp_node *n)
         .values = 1u << 1,                                                                       \
         .prepare = prepare,                                                                      \
         .forward = forward,                                                                      \
+        .backward = backward,                                                                    \
+        .saves = saves_,                                                                         \
         .examples =                                                                              \
             (const char *const[]){"X[5] axis[]:i64={0}", "X[2,3,4] axis[]:i32={1}; reverse=1",   \
                                   "X[2,3] axis[]:i64={-1}; exclusive=1",                         \
                                   "X[2,3]:f64 axis[]:i32={0}; exclusive=1 reverse=1",            \
                                   "X[2,3]:i32 axis[]:i32={1}", "X[4]:f16 axis[]:i32={0}", NULL}, \
     };
-CUMULATIVE(oxp_op_cum_sum_11, "CumSum", 11)
-CUMULATIVE(oxp_op_cum_prod_26, "CumProd", 26)
+CUMULATIVE(oxp_op_cum_sum_11, "CumSum", 11, 0)
+CUMULATIVE(oxp_op_cum_prod_26, "CumProd", 26, 1)

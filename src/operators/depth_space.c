@@ -4,6 +4,7 @@
  * DepthToSpace reads the channels as [b, b, C] (DCR) or [C, b, b] (CRD, opset 11: pixel shuffle);
  * SpaceToDepth is the way back, with CRD since opset 28.
  * https://onnx.ai/onnx/operators/onnx__DepthToSpace.html */
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 typedef struct block_state {
@@ -140,6 +141,8 @@ const oxp_operator oxp_op_depth_to_space_1 = {
     .max_out = 1,
     .prepare = depth_to_space_prepare,
     .forward = depth_to_space_forward,
+    .backward = oxp_backward_moved_first,
+    .saves = OXP_SAVES_ALL_BUT_FIRST,
     .examples = depth_to_space_examples,
 };
 
@@ -160,5 +163,7 @@ const oxp_operator oxp_op_space_to_depth_1 = {
     .max_out = 1,
     .prepare = space_to_depth_prepare,
     .forward = space_to_depth_forward,
+    .backward = oxp_backward_moved_first,
+    .saves = OXP_SAVES_ALL_BUT_FIRST,
     .examples = space_to_depth_examples,
 };

@@ -1,5 +1,6 @@
 /* det.c - Det: the determinant of every matrix in X[..., M, M], by elimination with partial
  * pivoting in double. */
+#include "operators/gradient.h"
 #include "operators/operator.h"
 #include "operators/real.h"
 #include "operators/vector_math.h"
@@ -71,6 +72,36 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
+/* The determinant without row i and column j. */
+static double minor(const oxp_tensor *x, size_t at, size_t m, size_t i, size_t j, double *matrix)
+{
+    double *to = matrix;
+    for (size_t r = 0; r < m; r++)
+        for (size_t c = 0; c < m; c++)
+            if (r != i && c != j)
+                *to++ = oxp_tensor_real(x, at + r * m + c);
+    return determinant(matrix, m - 1);
+}
+
+/* The cofactors, which also exist where the matrix has no inverse. */
+static oxp_status backward(oxp_node *n)
+{
+    const oxp_tensor *x = n->in[0];
+    const float *dy = oxp_dout(n, 0);
+    float *dx = oxp_din(n, 0);
+    size_t m = (size_t)x->dims[x->rank - 1];
+    double *matrix = oxp_node_scratch(n, m * m, sizeof *matrix);
+    if (!matrix)
+        return n->ctx->status;
+    for (size_t k = 0; dx && dy && k < n->out[0].count; k++)
+        for (size_t i = 0; i < m * m; i++) {
+            double cofactor = minor(x, k * m * m, m, i / m, i % m, matrix);
+            bool negative = (i / m + i % m) % 2 != 0;
+            dx[k * m * m + i] += (float)((double)dy[k] * (negative ? -cofactor : cofactor));
+        }
+    return OXP_OK;
+}
+
 const oxp_operator oxp_op_det_11 = {
     .domain = "",
     .type = "Det",
@@ -81,6 +112,8 @@ const oxp_operator oxp_op_det_11 = {
     .max_out = 1,
     .prepare = prepare,
     .forward = forward,
+    .backward = backward,
+    .saves = 1,
     .examples = (const char *const[]){"X[3,3]", "X[2,4,4]", "X[2,2]={0.0,1.0,1.0,0.0}",
                                       "X[3,3]:f64", "X[1,1]:f16", NULL},
 };

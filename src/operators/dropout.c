@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "operators/cast_float.h"
+#include "operators/gradient.h"
 #include "operators/operator.h"
 
 static oxp_status prepare_outputs(oxp_node *n, oxp_dtype mask)
@@ -93,6 +94,7 @@ static oxp_status forward(oxp_node *n)
         .values = inputs == 3 ? 1u << 1 | 1u << 2 : 0,        \
         .prepare = prepare_,                                  \
         .forward = forward,                                   \
+        .backward = oxp_backward_same,                        \
         .examples = (const char *const[]){__VA_ARGS__, NULL}, \
     };
 

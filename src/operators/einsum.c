@@ -6,6 +6,7 @@
  * integers; rounded once to the output's type. */
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/cast_integer.h"
 #include "operators/einsum_equation.h"
 #include "operators/real.h"
@@ -253,6 +254,95 @@ static oxp_status forward(oxp_node *n)
     return n->ctx->status;
 }
 
+/* ---- backward ---- */
+
+/* One nest over every label that occurs: places in the output and in each operand step together. */
+typedef struct nest {
+    int labels, operands; /* operand 0 is the output */
+    size_t counts[OXP_EINSUM_LABELS];
+    view *views;
+    size_t *at; /* per operand */
+} nest;
+
+static void nest_advance(nest *t, const uint8_t *order, size_t *index)
+{
+    for (int d = t->labels - 1; d >= 0; d--) {
+        bool carries = ++index[d] == t->counts[d];
+        for (int v = 0; v < t->operands; v++) {
+            t->at[v] += t->views[v].steps[order[d]];
+            if (carries)
+                t->at[v] -= t->views[v].steps[order[d]] * t->counts[d];
+        }
+        if (!carries)
+            return;
+        index[d] = 0;
+    }
+}
+
+/* sums[place of the wanted operand] += dy times all other operands. */
+static void back_operand(nest *t, const uint8_t *order, size_t turns, int wanted, double *sums)
+{
+    size_t index[OXP_EINSUM_LABELS] = {0};
+    memset(t->at, 0, (size_t)t->operands * sizeof *t->at);
+    for (size_t i = 0; i < turns; i++, nest_advance(t, order, index)) {
+        double product = 1;
+        for (int v = 0; v < t->operands; v++)
+            if (v != wanted)
+                product *= ((const double *)t->views[v].data)[t->at[v]];
+        sums[t->at[wanted]] += product;
+    }
+}
+
+static oxp_status make_nest(oxp_node *n, const oxp_einsum *e, nest *t)
+{
+    double *dy = oxp_node_scratch(n, n->out[0].count, sizeof *dy);
+    t->operands = e->inputs + 1;
+    t->views = oxp_node_scratch(n, (size_t)t->operands, sizeof *t->views);
+    t->at = oxp_node_scratch(n, (size_t)t->operands, sizeof *t->at);
+    if (!dy || !t->views || !t->at)
+        return n->ctx->status;
+    for (size_t i = 0; i < n->out[0].count; i++)
+        dy[i] = (double)oxp_dout(n, 0)[i];
+    product_view(&t->views[0], e, e->output.rank, e->output.labels, dy);
+    for (int i = 0; i < e->inputs; i++) {
+        const void *data;
+        OXP_TRY(widen(n, i, true, &data));
+        input_view(&t->views[i + 1], &e->terms[i], n->in[i], data);
+    }
+    return OXP_OK;
+}
+
+static oxp_status backward(oxp_node *n)
+{
+    const oxp_einsum *e = n->state;
+    nest t = {.labels = 0};
+    uint8_t order[OXP_EINSUM_LABELS];
+    size_t turns = 1;
+    if (!oxp_dout(n, 0))
+        return OXP_OK;
+    OXP_TRY(make_nest(n, e, &t));
+    for (int label = 0; label < OXP_EINSUM_LABELS; label++) {
+        if (e->dims[label] < 0)
+            continue;
+        order[t.labels] = (uint8_t)label;
+        t.counts[t.labels++] = (size_t)e->dims[label];
+        if (!oxp_mul_ok(turns, (size_t)e->dims[label], &turns))
+            return oxp_node_fail(n, OXP_ELIMIT, "E-LIMIT-MEM", "the product is too large");
+    }
+    for (int i = 0; i < e->inputs; i++) {
+        float *dx = oxp_din(n, i);
+        if (!dx)
+            continue;
+        double *sums = oxp_node_scratch(n, n->in[i]->count, sizeof *sums);
+        if (!sums)
+            return n->ctx->status;
+        back_operand(&t, order, turns, i + 1, sums);
+        for (size_t k = 0; k < n->in[i]->count; k++)
+            dx[k] += (float)sums[k];
+    }
+    return OXP_OK;
+}
+
 /* Every join multiplies once per combination of its labels; a single operand is only added up. */
 static void cost(const oxp_node *n, oxp_cost *c)
 {
@@ -273,6 +363,25 @@ static void cost(const oxp_node *n, oxp_cost *c)
     oxp_cost_of(n, macs, c);
 }
 
+/* An operand that keeps its last label in the output: a column of it goes into that column alone.
+ * Without "->" or with an ellipsis it is not looked into. */
+static bool weight(const oxp_graph_node *def, int input, int rank, int *channel_axis)
+{
+    const oxp_attribute *a = oxp_graph_node_attribute(def, "equation");
+    const char *text = a && a->type == OXP_ATTR_STRING ? a->s : "", *output = strstr(text, "->");
+    if (!output || strchr(text, '.') || strchr(text, ' '))
+        return false;
+    for (int i = 0; i < input; i++) {
+        text = strchr(text, ',');
+        if (!text)
+            return false;
+        text++;
+    }
+    size_t length = strcspn(text, ",-");
+    *channel_axis = rank - 1;
+    return rank >= 2 && length == (size_t)rank && strchr(output + 2, text[rank - 1]) != NULL;
+}
+
 const oxp_operator oxp_op_einsum_12 = {
     .domain = "",
     .type = "Einsum",
@@ -283,7 +392,10 @@ const oxp_operator oxp_op_einsum_12 = {
     .max_out = 1,
     .prepare = prepare,
     .forward = forward,
+    .backward = backward,
+    .saves = 0xffff,
     .cost = cost,
+    .weight = weight,
     .examples =
         (const char *const[]){"A[2,3] B[3,4]; equation='ij,jk->ik'", "A[2,3]; equation='ij->ji'",
                               "A[3,3]; equation='ii->i'", "A[2,3,4] B[2,4,5]; equation='bij,bjk'",

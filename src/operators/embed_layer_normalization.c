@@ -7,6 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "operators/normalization_rows.h"
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 enum { IDS, SEGMENTS, WORD, POSITION, SEGMENT, GAMMA, BETA, MASK, PLACES };
@@ -166,6 +168,75 @@ static oxp_status embed_forward(oxp_node *n)
     return OXP_OK;
 }
 
+/* Rows of the tables that make row r of batch entry b; segment 0 when there is none. */
+static oxp_status find_rows(oxp_node *n, const embed_state *s, int64_t b, int64_t r,
+                            int64_t rows[3])
+{
+    int64_t at = b * s->rows + r;
+    rows[1] = r;
+    rows[2] = 0;
+    OXP_TRY(oxp_move_index(n, "input_ids", oxp_tensor_int(n->in[IDS], (size_t)at),
+                           n->in[WORD]->dims[0], &rows[0]));
+    if (given(n, PLACES))
+        rows[1] = oxp_tensor_int(n->in[PLACES], (size_t)(n->in[PLACES]->dims[0] == 1 ? r : at));
+    OXP_TRY(oxp_move_index(n, "position_ids", rows[1], n->in[POSITION]->dims[0], &rows[1]));
+    if (given(n, SEGMENT))
+        OXP_TRY(oxp_move_index(n, "segment_ids", oxp_tensor_int(n->in[SEGMENTS], (size_t)at),
+                               n->in[SEGMENT]->dims[0], &rows[2]));
+    return OXP_OK;
+}
+
+/* ds of one row from its sum x; gamma and beta get their share. */
+static void backward_row(const oxp_node *n, const embed_state *s, const float *gamma,
+                         const float *x, const float *dy, float *g, float *ds)
+{
+    size_t count = (size_t)s->hidden;
+    double mean, variance;
+    oxp_row_moments(x, count, &mean, &variance);
+    oxp_row_gradient row = {
+        .mean = mean, .inverse = 1.0 / sqrt(variance + (double)s->epsilon), .centred = true};
+    for (size_t i = 0; i < count; i++) {
+        g[i] = dy[i] * gamma[i];
+        if (oxp_din(n, GAMMA))
+            oxp_din(n, GAMMA)[i] += dy[i] * (float)(((double)x[i] - mean) * row.inverse);
+        if (oxp_din(n, BETA))
+            oxp_din(n, BETA)[i] += dy[i];
+    }
+    oxp_row_backward(&row, x, g, ds, count);
+}
+
+static oxp_status embed_backward(oxp_node *n)
+{
+    const embed_state *s = n->state;
+    const int tables_of[3] = {WORD, POSITION, SEGMENT};
+    const float *dy = oxp_dout(n, 0), *dsum = oxp_dout(n, 2);
+    tables t = {.segment = NULL};
+    size_t hidden = (size_t)s->hidden;
+    float *x = oxp_node_scratch(n, hidden, sizeof *x), *g = oxp_node_scratch(n, hidden, sizeof *g);
+    float *ds = oxp_node_scratch(n, hidden, sizeof *ds);
+    if (!x || !g || !ds)
+        return n->ctx->status;
+    OXP_TRY(oxp_move_floats(n, WORD, &t.word));
+    OXP_TRY(oxp_move_floats(n, POSITION, &t.position));
+    if (given(n, SEGMENT))
+        OXP_TRY(oxp_move_floats(n, SEGMENT, &t.segment));
+    OXP_TRY(oxp_move_floats(n, GAMMA, &t.gamma));
+    for (int64_t at = 0; at < s->batch * s->rows; at++) {
+        int64_t rows[3];
+        OXP_TRY(find_rows(n, s, at / s->rows, at % s->rows, rows));
+        OXP_TRY(sum_row(n, s, &t, at / s->rows, at % s->rows, x));
+        memset(ds, 0, hidden * sizeof *ds);
+        if (dy)
+            backward_row(n, s, t.gamma, x, dy + at * s->hidden, g, ds);
+        if (dsum)
+            oxp_gradient_add(ds, dsum + at * s->hidden, hidden, 1);
+        for (int i = 0; i < 3; i++)
+            if (oxp_din(n, tables_of[i]))
+                oxp_gradient_add(oxp_din(n, tables_of[i]) + rows[i] * s->hidden, ds, hidden, 1);
+    }
+    return OXP_OK;
+}
+
 static bool embed_weight(const oxp_graph_node *def, int input, int rank, int *channel_axis)
 {
     (void)def;
@@ -191,6 +262,8 @@ const oxp_operator oxp_op_embed_layer_normalization = {
     .optional = 1 << SEGMENTS | 1 << SEGMENT | 1 << MASK | 1 << PLACES,
     .prepare = embed_prepare,
     .forward = embed_forward,
+    .backward = embed_backward,
+    .saves = 0x13f,
     .weight = embed_weight,
     .examples = embed_examples,
 };

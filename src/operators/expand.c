@@ -2,6 +2,7 @@
  * dimensions of 1). https://onnx.ai/onnx/operators/onnx__Expand.html */
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 static oxp_status expand_prepare(oxp_node *n)
@@ -43,6 +44,14 @@ static oxp_status expand_forward(oxp_node *n)
     return OXP_OK;
 }
 
+static oxp_status expand_backward(oxp_node *n)
+{
+    const oxp_tensor *y = &n->out[0];
+    if (!oxp_dout(n, 0) || !oxp_din(n, 0))
+        return OXP_OK;
+    return oxp_gradient_reduce(n, oxp_din(n, 0), n->in[0], oxp_dout(n, 0), y->rank, y->dims, 1);
+}
+
 static const char *const expand_examples[] = {
     "X[3,1] S[3]:i64={2,1,6}",
     "X[3,1]:i64 S[1]:i64={1}",
@@ -62,5 +71,6 @@ const oxp_operator oxp_op_expand_8 = {
     .values = 2,
     .prepare = expand_prepare,
     .forward = expand_forward,
+    .backward = expand_backward,
     .examples = expand_examples,
 };

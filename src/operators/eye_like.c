@@ -63,6 +63,7 @@ const oxp_operator oxp_op_eye_like_9 = {
     .max_out = 1,
     .prepare = prepare,
     .forward = forward,
+    .backward = oxp_backward_zero,
     .examples = (const char *const[]){"X[3,4]", "X[3,4]; k=1", "X[4,3]:i32; k=-1 dtype=1",
                                       "X[3,3]; dtype=9 k=7", "X[2,2]:bf16", NULL},
 };

@@ -1,6 +1,7 @@
 /* flatten.c - Flatten: [d0*..*d(axis-1), d(axis)*..*d(r-1)]; the input's memory.
  * https://onnx.ai/onnx/operators/onnx__Flatten.html (negative axes, since opset 11, are taken in
  * every version). */
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 static oxp_status flatten_prepare(oxp_node *n)
@@ -33,5 +34,6 @@ const oxp_operator oxp_op_flatten_1 = {
     .min_out = 1,
     .max_out = 1,
     .prepare = flatten_prepare,
+    .backward = oxp_backward_same,
     .examples = flatten_examples,
 };

@@ -5,6 +5,7 @@
  * bytes. */
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 typedef struct gather_state {
@@ -75,6 +76,26 @@ static oxp_status gather_forward(oxp_node *n)
     return OXP_OK;
 }
 
+static oxp_status gather_backward(oxp_node *n)
+{
+    const gather_state *s = n->state;
+    const oxp_tensor *x = n->in[0], *indices = n->in[1];
+    const float *dy = oxp_dout(n, 0);
+    float *dx = oxp_din(n, 0);
+    int64_t outer, inner, bound = x->dims[s->axis];
+    if (!dx || !dy)
+        return OXP_OK;
+    OXP_TRY(oxp_move_product(n, s->axis, x->dims, &outer));
+    OXP_TRY(oxp_move_product(n, x->rank - s->axis - 1, x->dims + s->axis + 1, &inner));
+    for (int64_t o = 0; o < outer; o++, dx += bound * inner)
+        for (size_t i = 0; i < indices->count; i++, dy += inner) {
+            int64_t index;
+            OXP_TRY(oxp_move_index(n, "indices", oxp_tensor_int(indices, i), bound, &index));
+            oxp_gradient_add(dx + index * inner, dy, (size_t)inner, 1);
+        }
+    return OXP_OK;
+}
+
 /* A table of rows, each looked up by its number: an embedding. */
 static bool gather_weight(const oxp_graph_node *def, int input, int rank, int *channel_axis)
 {
@@ -101,6 +122,8 @@ const oxp_operator oxp_op_gather_1 = {
     .max_out = 1,
     .prepare = gather_prepare,
     .forward = gather_forward,
+    .backward = gather_backward,
+    .saves = 1u << 1,
     .weight = gather_weight,
     .examples = gather_examples,
 };

@@ -2,6 +2,7 @@
  * the indices. https://onnx.ai/onnx/operators/onnx__GatherElements.html */
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/scatter_elements.h"
 
 typedef struct gather_state {
@@ -51,5 +52,7 @@ const oxp_operator oxp_op_gather_elements_11 = {
     .max_out = 1,
     .prepare = gather_elements_prepare,
     .forward = gather_elements_forward,
+    .backward = oxp_backward_moved_first,
+    .saves = OXP_SAVES_ALL_BUT_FIRST,
     .examples = gather_elements_examples,
 };

@@ -1,6 +1,7 @@
 /* gather_nd.c - GatherND: y[b..., i..., s...] = x[b..., indices[b..., i..., :]..., s...], b the
  * batch_dims shared dimensions. https://onnx.ai/onnx/operators/onnx__GatherND.html (batch_dims
  * since opset 12) */
+#include "operators/gradient.h"
 #include "operators/gather_nd.h"
 
 #include <string.h>
@@ -119,5 +120,7 @@ const oxp_operator oxp_op_gather_nd_11 = {
     .max_out = 1,
     .prepare = gather_nd_prepare,
     .forward = gather_nd_forward,
+    .backward = oxp_backward_moved_first,
+    .saves = OXP_SAVES_ALL_BUT_FIRST,
     .examples = gather_nd_examples,
 };

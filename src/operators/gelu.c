@@ -4,6 +4,7 @@
  * com.microsoft has three more: Gelu (exact), BiasGelu (exact, of x + bias[last axis]) and
  * FastGelu (the approximation, with an optional bias). With a bias they run on FLOAT, FLOAT16
  * and BFLOAT16. */
+#include "operators/gradient.h"
 #include "operators/movement.h"
 #include "operators/unary.h"
 
@@ -12,8 +13,18 @@ OXP_UNARY_F64(exact_f64, 0.5 * v * erfc(v * -0.70710678118654752440))
 OXP_UNARY_F32(tanh_f32, v *oxp_sigmoidf(1.59576912f * (v + 0.044715f * v * v * v)))
 OXP_UNARY_F64(tanh_f64, v / (1.0 + exp(-1.5957691216057307 * (v + 0.044715 * v * v * v))))
 
-static const oxp_unary exact = {.type = "Gelu", .f32 = exact_f32, .f64 = exact_f64};
-static const oxp_unary approximate = {.type = "Gelu", .f32 = tanh_f32, .f64 = tanh_f64};
+/* Phi(x) + x phi(x). */
+OXP_UNARY_DF(exact_df, 0.5f * oxp_erf_plus_onef(v * 0.707106781f) +
+                           v * 0.398942280f * oxp_expf(-0.5f * v * v))
+/* With u = 2 sqrt(2/pi) (x + 0.044715 x^3): s(u) + x s(u) s(-u) u'. */
+OXP_UNARY_DF(tanh_df, oxp_sigmoidf(1.59576912f * (v + 0.044715f * v * v * v)) +
+                          v * oxp_sigmoidf(1.59576912f * (v + 0.044715f * v * v * v)) *
+                              oxp_sigmoidf(-1.59576912f * (v + 0.044715f * v * v * v)) *
+                              1.59576912f * (1.0f + 0.134145f * v * v))
+
+static const oxp_unary exact = {.type = "Gelu", .f32 = exact_f32, .f64 = exact_f64, .df = exact_df};
+static const oxp_unary approximate = {
+    .type = "Gelu", .f32 = tanh_f32, .f64 = tanh_f64, .df = tanh_df};
 
 static oxp_status prepare_gelu(oxp_node *n)
 {
@@ -84,6 +95,30 @@ static oxp_status forward_with_bias(oxp_node *n, const oxp_unary *row)
     return OXP_OK;
 }
 
+/* The argument and its gradient are made whole; the bias's is their sum over the rows. */
+static oxp_status backward_with_bias(oxp_node *n, const oxp_unary *row)
+{
+    const float *dy = oxp_dout(n, 0), *x, *bias;
+    const float none[OXP_UNARY_ATTRIBUTES] = {0};
+    size_t count = n->in[0]->count, last = n->in[1]->count;
+    if (!dy)
+        return OXP_OK;
+    OXP_TRY(oxp_move_floats(n, 0, &x));
+    OXP_TRY(oxp_move_floats(n, 1, &bias));
+    float *sum = oxp_node_scratch(n, count, sizeof *sum);
+    float *dsum = oxp_node_scratch(n, count, sizeof *dsum);
+    if (!sum || !dsum)
+        return n->ctx->status;
+    for (size_t i = 0; i < count; i += last)
+        add_row(x + i, bias, sum + i, last);
+    row->df(sum, dy, dsum, count, none);
+    if (oxp_din(n, 0))
+        oxp_gradient_add(oxp_din(n, 0), dsum, count, 1);
+    if (!oxp_din(n, 1))
+        return OXP_OK;
+    return oxp_gradient_reduce(n, oxp_din(n, 1), n->in[1], dsum, n->in[0]->rank, n->in[0]->dims, 1);
+}
+
 static oxp_status forward_bias_gelu(oxp_node *n)
 {
     return forward_with_bias(n, &exact);
@@ -92,6 +127,16 @@ static oxp_status forward_bias_gelu(oxp_node *n)
 static oxp_status forward_fast_gelu(oxp_node *n)
 {
     return has_bias(n) ? forward_with_bias(n, &approximate) : oxp_unary_forward(n);
+}
+
+static oxp_status backward_bias_gelu(oxp_node *n)
+{
+    return backward_with_bias(n, &exact);
+}
+
+static oxp_status backward_fast_gelu(oxp_node *n)
+{
+    return has_bias(n) ? backward_with_bias(n, &approximate) : oxp_unary_backward(n);
 }
 
 OXP_UNARY_OPERATOR(oxp_op_gelu_20, "", "Gelu", 20, prepare_gelu, "X[2,5]",
@@ -109,6 +154,8 @@ const oxp_operator oxp_op_ms_bias_gelu_1 = {
     .max_out = 1,
     .prepare = prepare_bias_gelu,
     .forward = forward_bias_gelu,
+    .backward = backward_bias_gelu,
+    .saves = 3,
     .examples = (const char *const[]){"A[2,3,5] B[5]", "A[2,5]:f16 B[5]:f16", NULL},
 };
 
@@ -123,6 +170,8 @@ const oxp_operator oxp_op_ms_fast_gelu_1 = {
     .optional = 1u << 1,
     .prepare = prepare_fast_gelu,
     .forward = forward_fast_gelu,
+    .backward = backward_fast_gelu,
+    .saves = 3,
     .examples =
         (const char *const[]){"X[2,3,5]", "X[2,3,5] bias[5]", "X[2,5]:bf16 bias[5]:bf16", NULL},
 };

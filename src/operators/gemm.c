@@ -5,6 +5,8 @@
  * are computed in FLOAT; the integer types of opset 9 are not supported. */
 #include "kernels/gemm.h"
 
+#include "operators/gradient.h"
+#include "operators/matmul.h"
 #include "operators/real.h"
 
 typedef struct gemm_state {
@@ -111,6 +113,23 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
+static oxp_status backward(oxp_node *n)
+{
+    const gemm_state *state = n->state;
+    const oxp_tensor *y = &n->out[0];
+    const float *a = oxp_real_in(n, 0), *b = oxp_real_in(n, 1);
+    if (!a || !b)
+        return OXP_ELIMIT;
+    if (!oxp_dout(n, 0))
+        return OXP_OK;
+    oxp_gemm_backward(&state->product, state->alpha, a, b, oxp_dout(n, 0), oxp_din(n, 0),
+                      oxp_din(n, 1));
+    if (!oxp_din(n, 2))
+        return OXP_OK;
+    return oxp_gradient_reduce(n, oxp_din(n, 2), n->in[2], oxp_dout(n, 0), y->rank, y->dims,
+                               state->beta);
+}
+
 static void cost(const oxp_node *n, oxp_cost *cost)
 {
     const gemm_state *state = n->state;
@@ -140,11 +159,11 @@ static const char *const examples[] = {"A[3,4] B[4,5] C[5]",
 static const char *const examples_11[] = {
     "A[3,4] B[4,5]", "A[4,3] B[5,4]; transA=1 transB=1 alpha=0.5", "A[3,4] B[4,5] C[5]", NULL};
 
-#define GEMM(since_, min_in_, examples_)                                                  \
-    {                                                                                     \
-        .domain = "", .type = "Gemm", .since = since_, .min_in = min_in_, .max_in = 3,    \
-        .min_out = 1, .max_out = 1, .prepare = prepare, .forward = forward, .cost = cost, \
-        .weight = weight, .examples = examples_                                           \
+#define GEMM(since_, min_in_, examples_)                                                          \
+    {                                                                                             \
+        .domain = "", .type = "Gemm", .since = since_, .min_in = min_in_, .max_in = 3,            \
+        .min_out = 1, .max_out = 1, .prepare = prepare, .forward = forward, .backward = backward, \
+        .saves = 3, .cost = cost, .weight = weight, .examples = examples_                         \
     }
 
 const oxp_operator oxp_op_gemm_1 = GEMM(1, 3, examples);

@@ -3,8 +3,10 @@
  *
  * https://onnx.ai/onnx/operators/onnx__GlobalAveragePool.html and its sisters. Computes in FLOAT,
  * sums in double. */
-#include "kernels/pool.h"
+#include "kernels/pool_backward.h"
+#include "kernels/pool_last.h"
 
+#include "operators/gradient.h"
 #include "operators/real.h"
 
 typedef struct global_state {
@@ -45,8 +47,7 @@ static oxp_status prepare_lp(oxp_node *n)
     return OXP_OK;
 }
 
-static oxp_status run(oxp_node *n,
-                      void (*kernel)(const global_state *state, const float *x, float *y))
+static oxp_status run(oxp_node *n, void (*kernel)(const oxp_node *n, const float *x, float *y))
 {
     if (!oxp_node_makes(n, 0))
         return OXP_OK;
@@ -54,23 +55,30 @@ static oxp_status run(oxp_node *n,
     float *y = oxp_real_out(n, 0);
     if (!x || !y)
         return OXP_ELIMIT;
-    kernel(n->state, x, y);
+    kernel(n, x, y);
     oxp_real_done(n, 0, y);
     return OXP_OK;
 }
 
-static void average(const global_state *state, const float *x, float *y)
+static void average(const oxp_node *n, const float *x, float *y)
 {
-    oxp_pool_global_average(state->planes, state->count, x, y);
+    const global_state *state = n->state;
+    const int64_t *dims = n->in[0]->dims;
+    if (n->in_last)
+        oxp_pool_last_global_average((size_t)dims[0], (size_t)dims[1], state->count, x, y);
+    else
+        oxp_pool_global_average(state->planes, state->count, x, y);
 }
 
-static void maximum(const global_state *state, const float *x, float *y)
+static void maximum(const oxp_node *n, const float *x, float *y)
 {
+    const global_state *state = n->state;
     oxp_pool_global_max(state->planes, state->count, x, y);
 }
 
-static void lp(const global_state *state, const float *x, float *y)
+static void lp(const oxp_node *n, const float *x, float *y)
 {
+    const global_state *state = n->state;
     oxp_pool_global_lp(state->planes, state->count, state->p, x, y);
 }
 
@@ -89,19 +97,54 @@ static oxp_status forward_lp(oxp_node *n)
     return run(n, lp);
 }
 
+/* As a window over each plane. */
+static oxp_status backward_average(oxp_node *n)
+{
+    const global_state *s = n->state;
+    oxp_window whole = oxp_window_whole(s->count);
+    if (oxp_din(n, 0) && oxp_dout(n, 0))
+        oxp_pool_average_backward(&whole, s->planes, false, oxp_dout(n, 0), oxp_din(n, 0));
+    return OXP_OK;
+}
+
+static oxp_status backward_max(oxp_node *n)
+{
+    const global_state *s = n->state;
+    oxp_window whole = oxp_window_whole(s->count);
+    const float *x = oxp_real_in(n, 0);
+    if (!x)
+        return OXP_ELIMIT;
+    if (oxp_din(n, 0) && oxp_dout(n, 0))
+        oxp_pool_max_backward(&whole, s->planes, x, oxp_dout(n, 0), oxp_din(n, 0));
+    return OXP_OK;
+}
+
+static oxp_status backward_lp(oxp_node *n)
+{
+    const global_state *s = n->state;
+    oxp_window whole = oxp_window_whole(s->count);
+    const float *x = oxp_real_in(n, 0);
+    if (!x)
+        return OXP_ELIMIT;
+    if (oxp_din(n, 0) && oxp_dout(n, 0))
+        oxp_pool_lp_backward(&whole, s->planes, s->p, x, oxp_dout(n, 0), oxp_din(n, 0));
+    return OXP_OK;
+}
+
 static const char *const examples[] = {"X[2,3,5,4]", "X[1,17,33]",     "X[1,2,3,4,5]",
                                        "X[2,3]",     "X[1,4,6,6]:f64", NULL};
 static const char *const lp_examples[] = {"X[2,3,5,4]", "X[1,2,7]; p=1", "X[1,2,3,4]; p=3", NULL};
 
-#define GLOBAL_POOL(type_, since_, prepare_, forward_, examples_)                             \
+#define GLOBAL_POOL(type_, since_, prepare_, forward_, backward_, saves_, last_, examples_)   \
     {                                                                                         \
         .domain = "", .type = type_, .since = since_, .min_in = 1, .max_in = 1, .min_out = 1, \
-        .max_out = 1, .prepare = prepare_, .forward = forward_, .examples = examples_         \
+        .max_out = 1, .prepare = prepare_, .forward = forward_, .backward = backward_,        \
+        .saves = saves_, .channels_last = last_, .examples = examples_                        \
     }
 
-const oxp_operator oxp_op_global_average_pool_1 =
-    GLOBAL_POOL("GlobalAveragePool", 1, prepare, forward_average, examples);
+const oxp_operator oxp_op_global_average_pool_1 = GLOBAL_POOL(
+    "GlobalAveragePool", 1, prepare, forward_average, backward_average, 0, true, examples);
 const oxp_operator oxp_op_global_max_pool_1 =
-    GLOBAL_POOL("GlobalMaxPool", 1, prepare, forward_max, examples);
+    GLOBAL_POOL("GlobalMaxPool", 1, prepare, forward_max, backward_max, 1, false, examples);
 const oxp_operator oxp_op_global_lp_pool_2 =
-    GLOBAL_POOL("GlobalLpPool", 2, prepare_lp, forward_lp, lp_examples);
+    GLOBAL_POOL("GlobalLpPool", 2, prepare_lp, forward_lp, backward_lp, 1, false, lp_examples);

@@ -8,6 +8,7 @@
  * BFLOAT16. */
 #include <math.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 #define MAX_SPATIAL 3
@@ -213,6 +214,130 @@ static oxp_status grid_sample_forward(oxp_node *n)
     return OXP_OK;
 }
 
+/* ---- backward ---- */
+
+/* The slope of reflect(): the direction in which its value goes. */
+static float reflect_slope(float x, float low, float high)
+{
+    float range = high - low, past = x < low ? low - x : x - high;
+    if (!(range > 0.0f))
+        return 0.0f;
+    if (x >= low && x <= high)
+        return 1.0f;
+    bool even = fmodf(floorf(past / range), 2.0f) == 0.0f;
+    return even ? -1.0f : 1.0f;
+}
+
+/* That of unnormalise(), for modes that depend on the grid. */
+static float place_slope(const sample_state *s, float g, int64_t size)
+{
+    float d = (float)size, base = s->align_corners ? (d - 1.0f) / 2.0f : d / 2.0f;
+    float x = s->align_corners ? (g + 1.0f) / 2.0f * (d - 1.0f) : ((g + 1.0f) * d - 1.0f) / 2.0f;
+    float low = s->align_corners ? 0.0f : -0.5f, high = s->align_corners ? d - 1.0f : d - 0.5f;
+    if (!(fabsf(x) < 0x1p30f))
+        return 0.0f;
+    if (s->padding == PADDING_BORDER && s->mode != SAMPLE_CUBIC)
+        return x > 0.0f && x < d - 1.0f ? base : 0.0f;
+    return s->padding == PADDING_REFLECTION ? base * reflect_slope(x, low, high) : base;
+}
+
+static void cubic_slopes(float t, float slope[4])
+{
+    const float a = -0.75f;
+    float u = t + 1.0f, v = 1.0f - t, w = 2.0f - t;
+    slope[0] = (3.0f * a * u - 10.0f * a) * u + 8.0f * a;
+    slope[1] = (3.0f * (a + 2.0f) * t - 2.0f * (a + 3.0f)) * t;
+    slope[2] = -(3.0f * (a + 2.0f) * v - 2.0f * (a + 3.0f)) * v;
+    slope[3] = -((3.0f * a * w - 10.0f * a) * w + 8.0f * a);
+}
+
+/* The axis's taps with their weights' slopes by the grid. */
+static void slope_axis(const sample_state *s, float g, int64_t size, axis_taps *taps)
+{
+    sample_axis(s, g, size, taps);
+    float x = unnormalise(s, g, size), by_place = place_slope(s, g, size);
+    taps->weight[0] = -1.0f;
+    taps->weight[1] = 1.0f;
+    if (s->mode == SAMPLE_CUBIC)
+        cubic_slopes(x - floorf(x), taps->weight);
+    for (int i = 0; i < taps->count; i++)
+        taps->weight[i] *= s->mode == SAMPLE_NEAREST ? 0.0f : by_place;
+}
+
+/* One place of the grid: planes of one batch entry. */
+typedef struct sample_point {
+    const float *x, *dy; /* dy: of this place in the first channel */
+    float *dx;
+    int64_t channels, plane, points;
+} sample_point;
+
+static void back_point(const sample_point *p, int taps, const int64_t *offset, const float *weight)
+{
+    for (int64_t c = 0; p->dx && c < p->channels; c++)
+        for (int k = 0; k < taps; k++)
+            p->dx[c * p->plane + offset[k]] += weight[k] * p->dy[c * p->points];
+}
+
+static double slope_point(const sample_point *p, int taps, const int64_t *offset,
+                          const float *weight)
+{
+    double sum = 0;
+    for (int64_t c = 0; c < p->channels; c++)
+        for (int k = 0; k < taps; k++)
+            sum += (double)weight[k] * (double)p->x[c * p->plane + offset[k]] *
+                   (double)p->dy[c * p->points];
+    return sum;
+}
+
+static void back_place(const oxp_node *n, const sample_point *p, const float *grid, float *dgrid,
+                       const int64_t *strides)
+{
+    const sample_state *s = n->state;
+    const int64_t *dims = n->in[0]->dims;
+    axis_taps axes[MAX_SPATIAL], kept;
+    int64_t offset[MAX_TAPS];
+    float weight[MAX_TAPS];
+    for (int a = 0; a < s->spatial; a++)
+        sample_axis(s, grid[s->spatial - 1 - a], dims[2 + a], &axes[a]);
+    int taps = combine(axes, s->spatial, strides, offset, weight);
+    back_point(p, taps, offset, weight);
+    for (int a = 0; dgrid && a < s->spatial; a++) {
+        int at = s->spatial - 1 - a;
+        kept = axes[a];
+        slope_axis(s, grid[at], dims[2 + a], &axes[a]);
+        taps = combine(axes, s->spatial, strides, offset, weight);
+        dgrid[at] += (float)slope_point(p, taps, offset, weight);
+        axes[a] = kept;
+    }
+}
+
+static oxp_status grid_sample_backward(oxp_node *n)
+{
+    const sample_state *s = n->state;
+    const oxp_tensor *xt = n->in[0], *yt = &n->out[0];
+    const float *x, *grid, *dy = oxp_dout(n, 0);
+    float *dx = oxp_din(n, 0), *dgrid = oxp_din(n, 1);
+    int64_t points, plane, strides[MAX_SPATIAL];
+    if (!dy || yt->count == 0)
+        return OXP_OK;
+    OXP_TRY(oxp_move_floats(n, 0, &x));
+    OXP_TRY(oxp_move_floats(n, 1, &grid));
+    OXP_TRY(oxp_move_product(n, s->spatial, yt->dims + 2, &points));
+    OXP_TRY(oxp_move_product(n, s->spatial, xt->dims + 2, &plane));
+    oxp_move_strides(s->spatial, xt->dims + 2, strides);
+    for (int64_t i = 0; i < xt->dims[0] * points; i++) {
+        int64_t image = i / points * xt->dims[1];
+        sample_point p = {.x = x + image * plane,
+                          .dy = dy + image * points + i % points,
+                          .dx = dx ? dx + image * plane : NULL,
+                          .channels = xt->dims[1],
+                          .plane = plane,
+                          .points = points};
+        back_place(n, &p, grid + i * s->spatial, dgrid ? dgrid + i * s->spatial : NULL, strides);
+    }
+    return OXP_OK;
+}
+
 static void grid_sample_cost(const oxp_node *n, oxp_cost *cost)
 {
     const sample_state *s = n->state;
@@ -244,6 +369,8 @@ const oxp_operator oxp_op_grid_sample_16 = {
     .max_out = 1,
     .prepare = grid_sample_prepare,
     .forward = grid_sample_forward,
+    .backward = grid_sample_backward,
+    .saves = 3,
     .cost = grid_sample_cost,
     .examples = grid_sample_examples,
 };

@@ -1,6 +1,7 @@
 /* group_normalization.c - GroupNormalization: per sample and group of channels, y = (x - mean) /
  * sqrt(variance + epsilon) * scale + bias. X[N, C, ...]. At opset 18 scale and bias are per
  * group, from 21 on per channel. */
+#include "operators/gradient.h"
 #include "operators/normalization_rows.h"
 #include "operators/real.h"
 #include "operators/vector_math.h"
@@ -78,6 +79,41 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
+static oxp_status backward(oxp_node *n)
+{
+    const group_state *s = n->state;
+    const float *x = oxp_real_in(n, 0), *scale = oxp_real_in(n, 1), *dy = oxp_dout(n, 0);
+    float *dx = oxp_din(n, 0), *dscale = oxp_din(n, 1), *dbias = oxp_din(n, 2);
+    size_t length = s->channels * s->area;
+    float *g = oxp_node_scratch(n, length, sizeof *g);
+    if (!x || !scale || !g)
+        return n->ctx->status;
+    size_t rows = dy && n->in[0]->count > 0 ? s->batch * s->groups : 0;
+    for (size_t row = 0; row < rows; row++, x += length, dy += length) {
+        size_t group = row % s->groups;
+        double mean, variance;
+        oxp_row_moments(x, length, &mean, &variance);
+        double factor = 1.0 / sqrt(variance + s->epsilon);
+        for (size_t c = 0; c < s->channels; c++) {
+            size_t k = s->per_channel ? group * s->channels + c : group;
+            double sum = 0, product = 0;
+            for (size_t i = c * s->area; i < (c + 1) * s->area; i++) {
+                g[i] = dy[i] * scale[k];
+                sum += (double)dy[i];
+                product += (double)dy[i] * ((double)x[i] - mean) * factor;
+            }
+            if (dscale)
+                dscale[k] += (float)product;
+            if (dbias)
+                dbias[k] += (float)sum;
+        }
+        oxp_row_gradient r = {.mean = mean, .inverse = factor, .centred = true};
+        if (dx)
+            oxp_row_backward(&r, x, g, dx + row * length, length);
+    }
+    return OXP_OK;
+}
+
 #define GROUP(symbol, since_, ...)                            \
     const oxp_operator symbol = {                             \
         .domain = "",                                         \
@@ -89,6 +125,8 @@ static oxp_status forward(oxp_node *n)
         .max_out = 1,                                         \
         .prepare = prepare,                                   \
         .forward = forward,                                   \
+        .backward = backward,                                 \
+        .saves = 3,                                           \
         .examples = (const char *const[]){__VA_ARGS__, NULL}, \
     };
 GROUP(oxp_op_group_normalization_18, 18, "X[2,4,3,3] S[2] B[2]; num_groups=2",

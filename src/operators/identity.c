@@ -1,4 +1,5 @@
 /* identity.c - Identity: the output is the input's memory. */
+#include "operators/gradient.h"
 #include "operators/operator.h"
 
 static oxp_status prepare(oxp_node *n)
@@ -15,5 +16,6 @@ const oxp_operator oxp_op_identity_1 = {
     .min_out = 1,
     .max_out = 1,
     .prepare = prepare,
+    .backward = oxp_backward_same,
     .examples = (const char *const[]){"X[2,3]", "X[]:i64", "X[0,4]:bool", NULL},
 };

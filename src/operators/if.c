@@ -39,6 +39,16 @@ static oxp_status if_forward(oxp_node *n)
     return status;
 }
 
+/* Through the branch that was taken: what it reads from outside gets its gradients there. */
+static oxp_status if_backward(oxp_node *n)
+{
+    const if_state *s = n->state;
+    bool condition;
+    OXP_TRY(oxp_body_condition(n, n->in[0], "the condition", &condition));
+    return oxp_node_backward_subgraph(n, condition ? s->then_branch : s->else_branch, NULL, 0,
+                                      n->dout, (size_t)n->out_count, NULL);
+}
+
 const oxp_operator oxp_op_if_1 = {
     .domain = "",
     .type = "If",
@@ -49,4 +59,6 @@ const oxp_operator oxp_op_if_1 = {
     .max_out = -1,
     .prepare = if_prepare,
     .forward = if_forward,
+    .backward = if_backward,
+    .saves = 1,
 };

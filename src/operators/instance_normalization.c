@@ -6,6 +6,8 @@
 #include <math.h>
 
 #include "kernels/channels.h"
+#include "operators/normalization_rows.h"
+#include "operators/gradient.h"
 #include "operators/real.h"
 
 typedef struct norm_state {
@@ -60,13 +62,43 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
+static oxp_status backward(oxp_node *n)
+{
+    const norm_state *s = n->state;
+    const float *x = oxp_real_in(n, 0), *scale = oxp_real_in(n, 1), *dy = oxp_dout(n, 0);
+    float *dx = oxp_din(n, 0), *dscale = oxp_din(n, 1), *dbias = oxp_din(n, 2);
+    float *g = oxp_node_scratch(n, s->inner, sizeof *g);
+    if (!x || !scale || !g)
+        return n->ctx->status;
+    for (size_t p = 0; dy && p < s->planes; p++, x += s->inner, dy += s->inner) {
+        size_t c = p % s->channels;
+        double mean, variance, sum = 0, product = 0;
+        oxp_row_moments(x, s->inner, &mean, &variance);
+        oxp_row_gradient row = {
+            .mean = mean, .inverse = 1.0 / sqrt(variance + (double)s->epsilon), .centred = true};
+        for (size_t i = 0; i < s->inner; i++) {
+            g[i] = dy[i] * scale[c];
+            sum += (double)dy[i];
+            product += (double)dy[i] * ((double)x[i] - mean) * row.inverse;
+        }
+        if (dscale)
+            dscale[c] += (float)product;
+        if (dbias)
+            dbias[c] += (float)sum;
+        if (dx)
+            oxp_row_backward(&row, x, g, dx + p * s->inner, s->inner);
+    }
+    return OXP_OK;
+}
+
 static const char *const examples[] = {"X[2,3,4,5] S[3] B[3]", "X[1,2,17] S[2] B[2]; epsilon=0.01",
                                        "X[1,2,2,3,4] S[2] B[2]", NULL};
 
 #define INSTANCE_NORMALIZATION(since_)                                                            \
     {                                                                                             \
         .domain = "", .type = "InstanceNormalization", .since = since_, .min_in = 3, .max_in = 3, \
-        .min_out = 1, .max_out = 1, .prepare = prepare, .forward = forward, .examples = examples  \
+        .min_out = 1, .max_out = 1, .prepare = prepare, .forward = forward, .backward = backward, \
+        .saves = 3, .examples = examples                                                          \
     }
 
 const oxp_operator oxp_op_instance_normalization_6 = INSTANCE_NORMALIZATION(6);

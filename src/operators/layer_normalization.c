@@ -6,6 +6,7 @@
  *
  * Scale and B repeat to X. Moments are taken in double, the rest in float, rounded once to the
  * output's type; stash_type decides the type of the statistics alone. */
+#include "operators/gradient.h"
 #include "operators/broadcast.h"
 #include "operators/normalization_rows.h"
 #include "operators/real.h"
@@ -149,6 +150,69 @@ static oxp_status forward_rms(oxp_node *n)
     return OXP_OK;
 }
 
+/* dy u and dy, over the rows, are the gradients of scale and bias before they are brought to
+ * their shapes. `parts` gets dy u. */
+static oxp_status backward_rows(oxp_node *n, bool centred, const layer_data *d, const float *dy,
+                                const float *dmeans, const float *dinverses)
+{
+    const layer_state *state = n->state;
+    size_t length = state->length;
+    float *dx = oxp_din(n, 0), *g = oxp_node_scratch(n, length, sizeof *g);
+    float *parts = oxp_node_scratch(n, d->count, sizeof *parts);
+    if (!g || !parts)
+        return n->ctx->status;
+    for (size_t r = 0; d->count > 0 && r < state->rows; r++) {
+        const float *x = d->x + r * length, *scale = d->scale + r * d->scale_step;
+        double mean = 0, variance;
+        if (centred)
+            oxp_row_moments(x, length, &mean, &variance);
+        else
+            variance = oxp_row_mean_square(x, length);
+        double inverse = 1.0 / sqrt(variance + state->epsilon);
+        oxp_row_normalized(x, parts + r * length, length, mean, inverse);
+        for (size_t i = 0; i < length; i++) {
+            float d_out = dy ? dy[r * length + i] : 0;
+            g[i] = d_out * scale[i];
+            parts[r * length + i] *= d_out;
+        }
+        oxp_row_gradient row = {
+            mean, inverse, centred, dmeans ? (double)dmeans[r] : 0,
+            dinverses ? -0.5 * inverse * inverse * inverse * (double)dinverses[r] : 0};
+        if (dx)
+            oxp_row_backward(&row, x, g, dx + r * length, length);
+    }
+    const oxp_tensor *x = n->in[0];
+    if (oxp_din(n, 1))
+        OXP_TRY(oxp_gradient_reduce(n, oxp_din(n, 1), n->in[1], parts, x->rank, x->dims, 1));
+    if (dy && oxp_din(n, 2))
+        OXP_TRY(oxp_gradient_reduce(n, oxp_din(n, 2), n->in[2], dy, x->rank, x->dims, 1));
+    return OXP_OK;
+}
+
+static oxp_status take_inputs(oxp_node *n, layer_data *d)
+{
+    const layer_state *state = n->state;
+    const oxp_tensor *x = n->in[0];
+    *d = (layer_data){.count = x->count, .x = oxp_real_in(n, 0)};
+    if (!d->x)
+        return n->ctx->status;
+    return oxp_row_parameter(n, 1, x->rank, x->dims, state->length, &d->scale, &d->scale_step);
+}
+
+static oxp_status backward_layer(oxp_node *n)
+{
+    layer_data d;
+    OXP_TRY(take_inputs(n, &d));
+    return backward_rows(n, true, &d, oxp_dout(n, 0), oxp_dout(n, 1), oxp_dout(n, 2));
+}
+
+static oxp_status backward_rms(oxp_node *n)
+{
+    layer_data d;
+    OXP_TRY(take_inputs(n, &d));
+    return backward_rows(n, false, &d, oxp_dout(n, 0), NULL, oxp_dout(n, 1));
+}
+
 const oxp_operator oxp_op_layer_normalization_17 = {
     .domain = "",
     .type = "LayerNormalization",
@@ -160,6 +224,8 @@ const oxp_operator oxp_op_layer_normalization_17 = {
     .optional = 1u << 2,
     .prepare = prepare_layer,
     .forward = forward_layer,
+    .backward = backward_layer,
+    .saves = 3,
     .examples = (const char *const[]){"X[2,3,4] S[4] B[4]", "X[2,3,4] S[3,4]; axis=1",
                                       "X[2,3,4] S[] B[2,1,4]", "X[2,3,37] S[37] B[37]; epsilon=0.1",
                                       "X[2,4]:f16 S[4]:f16 B[4]:f16", NULL},
@@ -176,6 +242,8 @@ const oxp_operator oxp_op_layer_normalization_17 = {
         .max_out = outputs,                                                                        \
         .prepare = prepare_rms,                                                                    \
         .forward = forward_rms,                                                                    \
+        .backward = backward_rms,                                                                  \
+        .saves = 3,                                                                                \
         .examples = (const char *const[]){"X[2,3,4] S[4]", "X[2,3,4] S[3,4]; axis=1",              \
                                           "X[2,3,4] S[1]; axis=-2 epsilon=0.1", "X[2,4]:f16 S[4]", \
                                           "X[2,37]:bf16 S[37]:bf16", NULL},                        \

@@ -1,5 +1,6 @@
 /* logical.c - And, Or, Xor with broadcasting, and Not: on BOOL tensors, every byte but 0 is
  * true, results are 0 and 1. */
+#define OXP_BINARY_BACKWARD oxp_backward_zero
 #include "operators/binary.h"
 
 OXP_BINARY_LOOP(OXP_WIDE, and_bool, uint8_t, uint8_t, (a != 0) & (b != 0))
@@ -53,5 +54,6 @@ const oxp_operator oxp_op_not_1 = {
     .max_out = 1,
     .prepare = prepare_not,
     .forward = forward_not,
+    .backward = oxp_backward_zero,
     .examples = (const char *const[]){"X[2,3]:bool", "X[]:bool", NULL},
 };

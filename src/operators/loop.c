@@ -4,6 +4,7 @@
  * Both may be missing; every step counts against the limit of node executions. Without a condition
  * input the body's condition still ends the loop, as in ONNX Runtime (the standard ignores it
  * then). Scan outputs are stacked along a new axis 0. */
+#include "operators/gradient.h"
 #include "operators/control_flow.h"
 
 typedef struct loop_state {
@@ -77,11 +78,21 @@ static bool is_wanted(const oxp_node *n, size_t output)
     return output < (size_t)n->out_count && n->wanted[output];
 }
 
-/* One step; *condition is what the body says. */
-static oxp_status step(oxp_node *n, size_t body, loop_run *r, int64_t i, bool *condition)
+/* The inputs of step i beside the variables. */
+static oxp_status start_step(oxp_node *n, size_t body, loop_run *r, int64_t i)
 {
     OXP_TRY(oxp_body_scalar(n, body, 0, OXP_INT64, i, &r->iteration));
-    OXP_TRY(oxp_body_scalar(n, body, 1, OXP_BOOL, *condition, &r->values[0]));
+    return oxp_body_scalar(n, body, 1, OXP_BOOL, true, &r->values[0]);
+}
+
+/* One step; *condition is what the body says. `history` NULL: going forward, scan outputs are
+ * collected. */
+static oxp_status step(oxp_node *n, size_t body, loop_run *r, int64_t i, bool *condition,
+                       oxp_history *history)
+{
+    if (history)
+        OXP_TRY(oxp_history_add(n, history, r->values + 1));
+    OXP_TRY(start_step(n, body, r, i));
     OXP_TRY(oxp_node_run_subgraph(n, body, r->inputs, r->variables + 2, r->outputs,
                                   1 + r->variables + r->scans));
     OXP_TRY(oxp_body_condition(n, &r->outputs[0], "the body's condition", condition));
@@ -94,14 +105,14 @@ static oxp_status step(oxp_node *n, size_t body, loop_run *r, int64_t i, bool *c
     oxp_tensor_release(&r->values[0]);
     for (size_t k = 0; k < r->scans; k++) {
         oxp_tensor *t = &r->outputs[1 + r->variables + k];
-        if (is_wanted(n, r->variables + k))
+        if (!history && is_wanted(n, r->variables + k))
             OXP_TRY(oxp_collect(n, &r->collectors[k], t));
         oxp_tensor_release(t);
     }
     return OXP_OK;
 }
 
-static oxp_status run_steps(oxp_node *n, size_t body, loop_run *r)
+static oxp_status run_steps(oxp_node *n, size_t body, loop_run *r, oxp_history *history)
 {
     int64_t trips = INT64_MAX;
     bool condition = true;
@@ -113,7 +124,7 @@ static oxp_status run_steps(oxp_node *n, size_t body, loop_run *r)
         if ((uint64_t)i >= n->ctx->step_limit)
             return oxp_node_fail(n, OXP_ELIMIT, "E-LIMIT-STEPS", "more than %llu steps",
                                  (unsigned long long)n->ctx->step_limit);
-        OXP_TRY(step(n, body, r, i, &condition));
+        OXP_TRY(step(n, body, r, i, &condition, history));
     }
     return OXP_OK;
 }
@@ -136,9 +147,111 @@ static oxp_status loop_forward(oxp_node *n)
     loop_run r = {.variables = 0};
     oxp_status status = run_start(n, s->body, &r);
     if (status == OXP_OK)
-        status = run_steps(n, s->body, &r);
+        status = run_steps(n, s->body, &r, NULL);
     if (status == OXP_OK)
         status = give_outputs(n, s->body, &r);
+    run_end(&r);
+    return status;
+}
+
+/* ---- backward ---- */
+
+/* Gradients of the variables, as going back has them; without data: zero. */
+typedef struct loop_back {
+    size_t body;
+    loop_run *run;
+    oxp_history history;
+    oxp_tensor *dvariables;
+    oxp_tensor *din;         /* of the body's inputs */
+    oxp_tensor *slices;      /* of the scan outputs' gradients: borrowed */
+    const oxp_tensor **dout; /* of the body's outputs */
+} loop_back;
+
+static oxp_status back_start(oxp_node *n, loop_back *b)
+{
+    const loop_run *r = b->run;
+    size_t outputs = 1 + r->variables + r->scans;
+    b->history.variables = r->variables;
+    b->dvariables = oxp_node_scratch(n, r->variables, sizeof *b->dvariables);
+    b->din = oxp_node_scratch(n, r->variables + 2, sizeof *b->din);
+    b->slices = oxp_node_scratch(n, r->scans, sizeof *b->slices);
+    b->dout = oxp_node_scratch(n, outputs, sizeof *b->dout);
+    if (!b->dvariables || !b->din || !b->slices || !b->dout)
+        return n->ctx->status;
+    for (size_t k = 0; k < r->variables && k < (size_t)n->out_count; k++)
+        if (n->dout[k])
+            oxp_tensor_share(&b->dvariables[k], n->dout[k]);
+    return OXP_OK;
+}
+
+/* Entry i of a scan output's gradient [steps, ...]. */
+static const oxp_tensor *scan_slice(const oxp_node *n, loop_back *b, size_t k, size_t i)
+{
+    size_t output = b->run->variables + k;
+    if (output >= (size_t)n->out_count || !n->dout[output])
+        return NULL;
+    const oxp_tensor *all = n->dout[output];
+    oxp_tensor *t = &b->slices[k];
+    *t = *all;
+    t->storage = NULL;
+    t->rank--;
+    for (int d = 0; d < t->rank; d++)
+        t->dims[d] = all->dims[d + 1];
+    t->count = all->count / (size_t)all->dims[0];
+    t->data = (float *)all->data + i * t->count;
+    return t;
+}
+
+static oxp_status back_step(oxp_node *n, loop_back *b, size_t i)
+{
+    loop_run *r = b->run;
+    size_t variables = r->variables;
+    OXP_TRY(start_step(n, b->body, r, (int64_t)i));
+    for (size_t k = 0; k < variables; k++) {
+        r->inputs[2 + k] = &b->history.values[i * variables + k];
+        b->dout[1 + k] = b->dvariables[k].data ? &b->dvariables[k] : NULL;
+    }
+    for (size_t k = 0; k < r->scans; k++)
+        b->dout[1 + variables + k] = scan_slice(n, b, k, i);
+    OXP_TRY(oxp_node_backward_subgraph(n, b->body, r->inputs, variables + 2, b->dout,
+                                       1 + variables + r->scans, b->din));
+    oxp_tensor_release(&r->iteration);
+    oxp_tensor_release(&r->values[0]);
+    for (size_t k = 0; k < variables; k++) {
+        oxp_tensor_release(&b->dvariables[k]);
+        b->dvariables[k] = b->din[2 + k];
+        b->din[2 + k] = (oxp_tensor){.rank = 0};
+    }
+    return OXP_OK;
+}
+
+static oxp_status run_back(oxp_node *n, loop_back *b)
+{
+    OXP_TRY(back_start(n, b));
+    OXP_TRY(run_steps(n, b->body, b->run, &b->history));
+    for (size_t i = b->history.steps; i-- > 0;)
+        OXP_TRY(back_step(n, b, i));
+    for (size_t k = 0; k < b->run->variables; k++)
+        if (b->dvariables[k].data && oxp_din(n, (int)k + 2))
+            oxp_gradient_add(oxp_din(n, (int)k + 2), b->dvariables[k].data, b->dvariables[k].count,
+                             1);
+    return OXP_OK;
+}
+
+/* Forward again for the variables that each step began with, then the steps from the last on. */
+static oxp_status loop_backward(oxp_node *n)
+{
+    const loop_state *s = n->state;
+    loop_run r = {.variables = 0};
+    loop_back b = {.body = s->body, .run = &r};
+    oxp_status status = run_start(n, s->body, &r);
+    if (status == OXP_OK)
+        status = run_back(n, &b);
+    oxp_history_free(&b.history);
+    for (size_t k = 0; b.dvariables && k < r.variables; k++)
+        oxp_tensor_release(&b.dvariables[k]);
+    for (size_t k = 0; b.din && k < r.variables + 2; k++)
+        oxp_tensor_release(&b.din[k]);
     run_end(&r);
     return status;
 }
@@ -154,4 +267,6 @@ const oxp_operator oxp_op_loop_1 = {
     .optional = 1 << 0 | 1 << 1,
     .prepare = loop_prepare,
     .forward = loop_forward,
+    .backward = loop_backward,
+    .saves = 0xffff,
 };

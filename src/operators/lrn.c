@@ -5,6 +5,7 @@
  * double. */
 #include <math.h>
 
+#include "operators/gradient.h"
 #include "operators/real.h"
 
 typedef struct lrn_state {
@@ -69,6 +70,49 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
+/* With S[c] the sum in the denominator and q[c] = dy x S^(-beta-1):
+ * dx[j] += dy[j] S[j]^-beta - 2 alpha beta x[j] * sum of q over the c whose window holds j. */
+static void backward_pixel(const lrn_state *s, const float *x, const float *dy, float *dx,
+                           double *powers, double *q)
+{
+    for (size_t c = 0; c < s->channels; c++) {
+        size_t first = c > s->before ? c - s->before : 0, last = c + s->after;
+        double sum = 0;
+        last = last < s->channels ? last : s->channels - 1;
+        for (size_t k = first; k <= last; k++)
+            sum += (double)x[k * s->inner] * (double)x[k * s->inner];
+        double base = s->bias + s->alpha * sum;
+        powers[c] = pow(base, -s->beta);
+        q[c] = (double)dy[c * s->inner] * (double)x[c * s->inner] * powers[c] / base;
+    }
+    for (size_t j = 0; j < s->channels; j++) {
+        size_t first = j > s->after ? j - s->after : 0, last = j + s->before;
+        double sum = 0;
+        last = last < s->channels ? last : s->channels - 1;
+        for (size_t c = first; c <= last; c++)
+            sum += q[c];
+        dx[j * s->inner] += (float)((double)dy[j * s->inner] * powers[j] -
+                                    2 * s->alpha * s->beta * (double)x[j * s->inner] * sum);
+    }
+}
+
+static oxp_status backward(oxp_node *n)
+{
+    const lrn_state *s = n->state;
+    const float *x = oxp_real_in(n, 0), *dy = oxp_dout(n, 0);
+    float *dx = oxp_din(n, 0);
+    double *powers = oxp_node_scratch(n, s->channels, sizeof *powers);
+    double *q = oxp_node_scratch(n, s->channels, sizeof *q);
+    if (!x || !powers || !q)
+        return OXP_ELIMIT;
+    for (size_t k = 0; dx && dy && k < s->images; k++)
+        for (size_t i = 0; i < s->inner; i++) {
+            size_t at = k * s->channels * s->inner + i;
+            backward_pixel(s, x + at, dy + at, dx + at, powers, q);
+        }
+    return OXP_OK;
+}
+
 static const char *const examples[] = {"X[2,5,3,4]; size=3",
                                        "X[1,6,7]; size=4 alpha=0.5 beta=0.5 bias=2.0",
                                        "X[1,3,2,2]; size=9 alpha=1.0", NULL};
@@ -82,4 +126,6 @@ const oxp_operator oxp_op_lrn_1 = {.domain = "",
                                    .max_out = 1,
                                    .prepare = prepare,
                                    .forward = forward,
+                                   .backward = backward,
+                                   .saves = 1,
                                    .examples = examples};

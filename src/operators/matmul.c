@@ -3,6 +3,7 @@
  *
  * https://onnx.ai/onnx/operators/onnx__MatMul.html. FLOAT16 and BFLOAT16 are computed in FLOAT,
  * DOUBLE in double; 32- and 64-bit integers wrap. */
+#include "operators/gradient.h"
 #include "operators/matmul.h"
 
 #include "kernels/integer.h"
@@ -91,6 +92,23 @@ static oxp_status forward(oxp_node *n)
     return dtype == OXP_DOUBLE || is_whole(dtype) ? run_other(n, n->state) : run_float(n, n->state);
 }
 
+static oxp_status backward(oxp_node *n)
+{
+    const matmul_state *state = n->state;
+    const oxp_gemm_shape *s = &state->plan.product;
+    const float *dy = oxp_dout(n, 0), *a = oxp_real_in(n, 0), *b = oxp_real_in(n, 1);
+    float *da = oxp_din(n, 0), *db = oxp_din(n, 1);
+    if (!a || !b)
+        return OXP_ELIMIT;
+    for (size_t i = 0; dy && i < state->plan.batches; i++, dy += s->m * s->n) {
+        size_t at_a, at_b;
+        oxp_matmul_at(&state->plan, i, &at_a, &at_b);
+        oxp_gemm_backward(s, state->alpha, a + at_a, b + at_b, dy, da ? da + at_a : NULL,
+                          db ? db + at_b : NULL);
+    }
+    return OXP_OK;
+}
+
 static void cost(const oxp_node *n, oxp_cost *cost)
 {
     const matmul_state *state = n->state;
@@ -130,11 +148,11 @@ static const char *const fused_examples[] = {
     "A[5,2,4] B[2,4,3]; transBatchA=1",
     "A[4,2,5] B[3,2,4]; transBatchA=1 transA=1 transBatchB=1 transB=1 alpha=2.0", NULL};
 
-#define MATMUL(domain_, type_, prepare_, weight_, examples_)                                    \
-    {                                                                                           \
-        .domain = domain_, .type = type_, .since = 1, .min_in = 2, .max_in = 2, .min_out = 1,   \
-        .max_out = 1, .prepare = prepare_, .forward = forward, .cost = cost, .weight = weight_, \
-        .examples = examples_                                                                   \
+#define MATMUL(domain_, type_, prepare_, weight_, examples_)                                     \
+    {                                                                                            \
+        .domain = domain_, .type = type_, .since = 1, .min_in = 2, .max_in = 2, .min_out = 1,    \
+        .max_out = 1, .prepare = prepare_, .forward = forward, .backward = backward, .saves = 3, \
+        .cost = cost, .weight = weight_, .examples = examples_                                   \
     }
 
 const oxp_operator oxp_op_matmul_1 = MATMUL("", "MatMul", prepare, weight, examples);

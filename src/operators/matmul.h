@@ -31,6 +31,11 @@ oxp_status oxp_matmul_read(oxp_node *n, int a, int b, oxp_matmul_options options
 /* Where batch i begins in A and B, in elements; in Y it is i * m * n. */
 void oxp_matmul_at(const oxp_matmul_plan *plan, size_t i, size_t *a, size_t *b);
 
+/* dA += alpha dY op(B)^T and dB += alpha op(A)^T dY, both as stored; either may be NULL. dA, dB:
+ * where this batch begins. */
+void oxp_gemm_backward(const oxp_gemm_shape *s, float alpha, const float *a, const float *b,
+                       const float *dy, float *da, float *db);
+
 double oxp_matmul_macs(const oxp_matmul_plan *plan);
 
 /* The compressible operand of a product: B by columns, A by rows. */

@@ -145,6 +145,26 @@ void oxp_matmul_at(const oxp_matmul_plan *plan, size_t i, size_t *a, size_t *b)
     }
 }
 
+void oxp_gemm_backward(const oxp_gemm_shape *s, float alpha, const float *a, const float *b,
+                       const float *dy, float *da, float *db)
+{
+    /* a stored transposed wants its gradient transposed: op(B) dY^T */
+    oxp_gemm_shape by_a = s->trans_a ? oxp_gemm_plain(s->trans_b, true, s->k, s->m, s->n)
+                                     : oxp_gemm_plain(false, !s->trans_b, s->m, s->k, s->n);
+    *(s->trans_a ? &by_a.lda : &by_a.ldb) = s->ldb;
+    *(s->trans_a ? &by_a.ldb : &by_a.lda) = s->ldc;
+    by_a.ldc = s->lda;
+    oxp_gemm_shape by_b = s->trans_b ? oxp_gemm_plain(true, s->trans_a, s->n, s->k, s->m)
+                                     : oxp_gemm_plain(!s->trans_a, false, s->k, s->n, s->m);
+    *(s->trans_b ? &by_b.ldb : &by_b.lda) = s->lda;
+    *(s->trans_b ? &by_b.lda : &by_b.ldb) = s->ldc;
+    by_b.ldc = s->ldb;
+    if (da)
+        oxp_gemm(&by_a, alpha, s->trans_a ? b : dy, s->trans_a ? dy : b, 1, da);
+    if (db)
+        oxp_gemm(&by_b, alpha, s->trans_b ? dy : a, s->trans_b ? a : dy, 1, db);
+}
+
 double oxp_matmul_macs(const oxp_matmul_plan *plan)
 {
     const oxp_gemm_shape *s = &plan->product;

@@ -5,6 +5,7 @@
  * - pads_i ...]. A larger output_shape (input 2) holds that tensor in its first corner. */
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 typedef struct unpool_state {
@@ -145,5 +146,7 @@ const oxp_operator oxp_op_max_unpool_9 = {
     .values = 1 << 2,
     .prepare = max_unpool_prepare,
     .forward = max_unpool_forward,
+    .backward = oxp_backward_moved_first,
+    .saves = 1u << 1,
     .examples = max_unpool_examples,
 };

@@ -170,5 +170,6 @@ const oxp_operator oxp_op_non_max_suppression_10 = {
     .optional = 1 << 2 | 1 << 3 | 1 << 4,
     .prepare = nms_prepare,
     .forward = nms_forward,
+    .backward = oxp_backward_zero,
     .examples = nms_examples,
 };

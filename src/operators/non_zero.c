@@ -52,5 +52,6 @@ const oxp_operator oxp_op_non_zero_9 = {
     .max_out = 1,
     .prepare = non_zero_prepare,
     .forward = non_zero_forward,
+    .backward = oxp_backward_zero,
     .examples = non_zero_examples,
 };

@@ -61,6 +61,26 @@ void oxp_row_affine_one(const float *x, float *y, size_t count, double mean, dou
     affine_one(x, y, count, mean, factor, scale, bias);
 }
 
+void oxp_row_backward(const oxp_row_gradient *r, const float *x, const float *g, float *dx,
+                      size_t count)
+{
+    double sum = 0, product = 0, n = (double)count;
+    for (size_t i = 0; i < count; i++) {
+        sum += (double)g[i];
+        product += (double)g[i] * ((double)x[i] - r->mean);
+    }
+    double shift = (r->dmean - (r->centred ? r->inverse * sum : 0)) / n;
+    double slope = (2 * r->dvariance - product * r->inverse * r->inverse * r->inverse) / n;
+    for (size_t i = 0; i < count; i++)
+        dx[i] += (float)(r->inverse * (double)g[i] + shift + slope * ((double)x[i] - r->mean));
+}
+
+void oxp_row_normalized(const float *x, float *u, size_t count, double mean, double inverse)
+{
+    for (size_t i = 0; i < count; i++)
+        u[i] = (float)(((double)x[i] - mean) * inverse);
+}
+
 /* Whether t is exactly the rows' trailing dimensions, leading ones apart. */
 static bool is_one_row(const oxp_tensor *t, int rank, const int64_t *dims, size_t length)
 {

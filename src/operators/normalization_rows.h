@@ -16,6 +16,19 @@ void oxp_row_affine(const float *x, float *y, size_t count, double mean, double 
 void oxp_row_affine_one(const float *x, float *y, size_t count, double mean, double factor,
                         float scale, float bias);
 
+/* The backward of a normalized row: with u = (x - mean) inverse and g the gradient of u,
+ * dx += inverse (g - mean of g - u * mean of g u) + dmean / count + dvariance 2 (x - mean) / count.
+ * Without `centred` the mean is 0 and the variance the mean square: mean of g falls away. */
+typedef struct oxp_row_gradient {
+    double mean, inverse;
+    bool centred;
+    double dmean, dvariance; /* from elsewhere */
+} oxp_row_gradient;
+void oxp_row_backward(const oxp_row_gradient *r, const float *x, const float *g, float *dx,
+                      size_t count);
+/* u of a row. */
+void oxp_row_normalized(const float *x, float *u, size_t count, double mean, double inverse);
+
 /* Input i as floats, repeated to dims when it has another shape (E-BROADCAST is checked in
  * prepare); *step is the distance between its rows of `length` elements, 0 when one row serves
  * all. *values is NULL when the input is omitted. */

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 typedef struct one_hot_state {
@@ -79,6 +80,11 @@ static oxp_status one_hot_forward(oxp_node *n)
     return OXP_OK;
 }
 
+static oxp_status one_hot_backward(oxp_node *n)
+{
+    return oxp_backward_moved(n, 1u << 2);
+}
+
 static const char *const one_hot_examples[] = {
     "I[2,3]:i64={0,7,1,2,-1,4} D[]:i64={5} V[2]={0.0,3.0}",
     "I[2,3]:i64={0,7,1,2,-1,4} D[1]:i64={5} V[2]:i64={7,1}; axis=0",
@@ -97,6 +103,8 @@ const oxp_operator oxp_op_one_hot_9 = {
     .values = 2,
     .prepare = one_hot_prepare,
     .forward = one_hot_forward,
+    .backward = one_hot_backward,
+    .saves = 3,
     .examples = one_hot_examples,
 };
 
@@ -111,5 +119,7 @@ const oxp_operator oxp_op_one_hot_11 = {
     .values = 2,
     .prepare = one_hot_prepare,
     .forward = one_hot_forward,
+    .backward = one_hot_backward,
+    .saves = 3,
     .examples = one_hot_examples,
 };

@@ -205,3 +205,11 @@ oxp_status oxp_node_run_subgraph(oxp_node *n, size_t which, const oxp_tensor *co
 {
     return n->host->run_subgraph(n->host, n, which, inputs, input_count, out, output_count);
 }
+
+oxp_status oxp_node_backward_subgraph(oxp_node *n, size_t which, const oxp_tensor *const *inputs,
+                                      size_t input_count, const oxp_tensor *const *dout,
+                                      size_t output_count, oxp_tensor *din)
+{
+    return n->host->backward_subgraph(n->host, n, which, inputs, input_count, dout, output_count,
+                                      din);
+}

@@ -31,15 +31,21 @@ typedef struct oxp_operator {
     oxp_status (*prepare)(oxp_node *n);
     /* fails only on what data decides; NULL when every output is an alias */
     oxp_status (*forward)(oxp_node *n);
-    oxp_status (*backward)(oxp_node *n); /* adds J^T dy into din; NULL = not differentiable */
+    /* Adds J^T dy into din; NULL = not differentiable, oxp_backward_zero: J is zero wherever it
+     * exists. Gradients are FLOAT tensors of their value's shape, whatever float type it has.
+     * Inputs and outputs that `saves` does not name have a shape and no data. */
+    oxp_status (*backward)(oxp_node *n);
     /* frees what oxp_node_state() memory points to (kernel handles); may be NULL */
     void (*release)(oxp_node *n);
     uint32_t values; /* bit i: the value of input i decides shapes */
-    uint32_t saves;  /* what backward reads: bit i input i, bit 16+i output i */
+    /* what backward reads: bit i input i (bit 15: all from 15 on), bit 16+i output i */
+    uint32_t saves;
     void (*cost)(const oxp_node *n, oxp_cost *cost); /* NULL: bytes only, no MACs */
     /* True when input `input` of rank `rank` may be compressed; then *channel_axis is its
      * output-channel axis. NULL: none. */
     bool (*weight)(const oxp_graph_node *def, int input, int rank, int *channel_axis);
+    /* Input 0 and output 0 may be channels-last: n->in_last and n->out_last say so. */
+    bool channels_last;
     const char *const *examples; /* NULL-terminated, see below; NULL for operators with subgraphs */
 } oxp_operator;
 
@@ -67,6 +73,9 @@ struct oxp_node {
     int *alias; /* output i shares the memory of input alias[i], or -1 */
     /* output i may be written over input overwrite[i] when that input dies here, or -1 */
     int *overwrite;
+    /* Input 0, output 0 lie as [N, spatial, C] although their dims are [N, C, spatial]. Set before
+     * prepare; false unless the operator has channels_last. */
+    bool in_last, out_last;
     uint64_t attributes_read;
     oxp_arena *scratch;            /* released after every call */
     const oxp_tensor *const *dout; /* backward: gradients of outputs, NULL = zero */
@@ -125,10 +134,20 @@ oxp_status oxp_node_broadcast(oxp_node *n, const oxp_tensor *a, const oxp_tensor
  * shared into out[] (all-zero tensors on entry; the caller releases them). */
 oxp_status oxp_node_run_subgraph(oxp_node *n, size_t which, const oxp_tensor *const *inputs,
                                  size_t input_count, oxp_tensor *out, size_t output_count);
+/* Runs the subgraph again and goes back through it: dout[i] is the gradient of its output i or
+ * NULL for zero; din[i] (all-zero tensors on entry; the caller releases them) gets that of its
+ * input i and stays without data where there is none. Gradients of what the body reads from
+ * outside and of its own constants are added where they belong. */
+oxp_status oxp_node_backward_subgraph(oxp_node *n, size_t which, const oxp_tensor *const *inputs,
+                                      size_t input_count, const oxp_tensor *const *dout,
+                                      size_t output_count, oxp_tensor *din);
 /* Gives output i a tensor made elsewhere (shape and memory shared): for operators that learn shapes
  * by running. Their prepare declares nothing for it (oxp_output_later). */
 oxp_status oxp_output_later(oxp_node *n, int i);
 void oxp_output_adopt(oxp_node *n, int i, const oxp_tensor *t);
+
+/* The backward of operators whose outputs are integers or constant piece by piece. */
+oxp_status oxp_backward_zero(oxp_node *n);
 
 /* ---- the table ---- */
 size_t oxp_operator_count(void);

@@ -6,6 +6,7 @@
  * what is mirrored is what is left. https://onnx.ai/onnx/operators/onnx__Pad.html */
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 typedef enum pad_mode { PAD_CONSTANT, PAD_REFLECT, PAD_EDGE, PAD_WRAP } pad_mode;
@@ -165,6 +166,18 @@ static oxp_status pad_forward(oxp_node *n)
     return oxp_move_mapped(n, &maps, y->data, x->data);
 }
 
+/* The constant moves, too; one in the attribute has no gradient. */
+static oxp_status pad_backward(oxp_node *n)
+{
+    pad_state *s = n->state;
+    uint64_t fill[2];
+    memcpy(fill, s->fill, sizeof fill);
+    memset(s->fill, 0, sizeof s->fill);
+    oxp_status status = oxp_backward_moved(n, 1u << 0 | 1u << 2);
+    memcpy(s->fill, fill, sizeof fill);
+    return status;
+}
+
 static const char *const pad_2_examples[] = {
     "X[2,3]; pads=1,0,0,2",
     "X[2,3]; pads=0,1,0,1 value=1.5",
@@ -183,6 +196,8 @@ const oxp_operator oxp_op_pad_2 = {
     .max_out = 1,
     .prepare = pad_2_prepare,
     .forward = pad_forward,
+    .backward = pad_backward,
+    .saves = 1u << 1 | 1u << 3,
     .examples = pad_2_examples,
 };
 
@@ -206,6 +221,8 @@ const oxp_operator oxp_op_pad_11 = {
     .values = 1 << 1,
     .prepare = pad_11_prepare,
     .forward = pad_forward,
+    .backward = pad_backward,
+    .saves = 1u << 1 | 1u << 3,
     .examples = pad_11_examples,
 };
 
@@ -229,5 +246,7 @@ const oxp_operator oxp_op_pad_18 = {
     .values = 1 << 1 | 1 << 3,
     .prepare = pad_11_prepare,
     .forward = pad_forward,
+    .backward = pad_backward,
+    .saves = 1u << 1 | 1u << 3,
     .examples = pad_18_examples,
 };

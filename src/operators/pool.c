@@ -3,8 +3,10 @@
  * https://onnx.ai/onnx/operators/onnx__MaxPool.html, AveragePool, LpPool. MaxPool keeps 8-bit
  * integers as they are; all else computes in FLOAT. Attributes that a version does not have yet
  * are unknown to it. */
-#include "kernels/pool.h"
+#include "kernels/pool_backward.h"
+#include "kernels/pool_last.h"
 
+#include "operators/gradient.h"
 #include "operators/real.h"
 #include "operators/window.h"
 
@@ -81,7 +83,11 @@ static oxp_status max_as_float(oxp_node *n, const pool_state *state)
         float *y = oxp_real_out(n, 0);
         if (!y)
             return OXP_ELIMIT;
-        OXP_TRY(oxp_pool_max(n->ctx, &state->window, state->planes, x, y));
+        if (n->in_last)
+            oxp_pool_last_max(&state->window, (size_t)n->in[0]->dims[0], (size_t)n->in[0]->dims[1],
+                              x, y);
+        else
+            OXP_TRY(oxp_pool_max(n->ctx, &state->window, state->planes, x, y));
         oxp_real_done(n, 0, y);
     }
     if (oxp_node_makes(n, 1))
@@ -124,7 +130,12 @@ static oxp_status forward_average(oxp_node *n)
     float *y = oxp_real_out(n, 0);
     if (!x || !y)
         return OXP_ELIMIT;
-    OXP_TRY(oxp_pool_average(n->ctx, &state->window, state->planes, state->count_padding, x, y));
+    if (n->in_last)
+        oxp_pool_last_average(&state->window, (size_t)n->in[0]->dims[0], (size_t)n->in[0]->dims[1],
+                              state->count_padding, x, y);
+    else
+        OXP_TRY(
+            oxp_pool_average(n->ctx, &state->window, state->planes, state->count_padding, x, y));
     oxp_real_done(n, 0, y);
     return OXP_OK;
 }
@@ -154,6 +165,41 @@ static oxp_status forward_lp(oxp_node *n)
         return OXP_ELIMIT;
     oxp_pool_lp(&state->window, state->planes, state->p, x, y);
     oxp_real_done(n, 0, y);
+    return OXP_OK;
+}
+
+/* ---- backward ---- */
+
+static oxp_status backward_max(oxp_node *n)
+{
+    const pool_state *s = n->state;
+    const float *dy = oxp_dout(n, 0), *x = oxp_real_in(n, 0);
+    float *dx = oxp_din(n, 0);
+    if (!x)
+        return OXP_ELIMIT;
+    if (dx && dy)
+        oxp_pool_max_backward(&s->window, s->planes, x, dy, dx);
+    return OXP_OK;
+}
+
+static oxp_status backward_average(oxp_node *n)
+{
+    const pool_state *s = n->state;
+    if (oxp_din(n, 0) && oxp_dout(n, 0))
+        oxp_pool_average_backward(&s->window, s->planes, s->count_padding, oxp_dout(n, 0),
+                                  oxp_din(n, 0));
+    return OXP_OK;
+}
+
+static oxp_status backward_lp(oxp_node *n)
+{
+    const pool_state *s = n->state;
+    const float *dy = oxp_dout(n, 0), *x = oxp_real_in(n, 0);
+    float *dx = oxp_din(n, 0);
+    if (!x)
+        return OXP_ELIMIT;
+    if (dx && dy)
+        oxp_pool_lp_backward(&s->window, s->planes, s->p, x, dy, dx);
     return OXP_OK;
 }
 
@@ -204,10 +250,11 @@ static const char *const lp_examples_18[] = {
     "X[1,2,7,8]; kernel_shape=3,3 strides=2,3 ceil_mode=1 p=2",
     "X[1,2,8,9]; kernel_shape=3,2 dilations=2,3 p=3", NULL};
 
-#define POOL(type_, since_, max_out_, prepare_, forward_, examples_)                          \
-    {                                                                                         \
-        .domain = "", .type = type_, .since = since_, .min_in = 1, .max_in = 1, .min_out = 1, \
-        .max_out = max_out_, .prepare = prepare_, .forward = forward_, .examples = examples_  \
+#define POOL(type_, since_, max_out_, prepare_, forward_, backward_, saves_, last_, examples_) \
+    {                                                                                          \
+        .domain = "", .type = type_, .since = since_, .min_in = 1, .max_in = 1, .min_out = 1,  \
+        .max_out = max_out_, .prepare = prepare_, .forward = forward_, .backward = backward_,  \
+        .saves = saves_, .examples = examples_, .channels_last = last_                         \
     }
 
 static const char *const max_examples_8[] = {
@@ -215,21 +262,26 @@ static const char *const max_examples_8[] = {
     "X[2,3,7,7]; kernel_shape=3,3 strides=2,2 pads=1,1,1,1 outputs=2", NULL};
 
 const oxp_operator oxp_op_max_pool_1 =
-    POOL("MaxPool", 1, 1, prepare_max, forward_max, max_examples);
+    POOL("MaxPool", 1, 1, prepare_max, forward_max, backward_max, 1, true, max_examples);
 const oxp_operator oxp_op_max_pool_8 =
-    POOL("MaxPool", 8, 2, prepare_max, forward_max, max_examples_8);
+    POOL("MaxPool", 8, 2, prepare_max, forward_max, backward_max, 1, true, max_examples_8);
 const oxp_operator oxp_op_max_pool_10 =
-    POOL("MaxPool", 10, 2, prepare_max, forward_max, max_examples_10);
+    POOL("MaxPool", 10, 2, prepare_max, forward_max, backward_max, 1, true, max_examples_10);
 const oxp_operator oxp_op_max_pool_12 =
-    POOL("MaxPool", 12, 2, prepare_max, forward_max, max_examples_12);
+    POOL("MaxPool", 12, 2, prepare_max, forward_max, backward_max, 1, true, max_examples_12);
 const oxp_operator oxp_op_average_pool_1 =
-    POOL("AveragePool", 1, 1, prepare_average, forward_average, average_examples);
+    POOL("AveragePool", 1, 1, prepare_average, forward_average, backward_average, 0, true,
+         average_examples);
 const oxp_operator oxp_op_average_pool_7 =
-    POOL("AveragePool", 7, 1, prepare_average, forward_average, average_examples_7);
+    POOL("AveragePool", 7, 1, prepare_average, forward_average, backward_average, 0, true,
+         average_examples_7);
 const oxp_operator oxp_op_average_pool_10 =
-    POOL("AveragePool", 10, 1, prepare_average, forward_average, average_examples_10);
+    POOL("AveragePool", 10, 1, prepare_average, forward_average, backward_average, 0, true,
+         average_examples_10);
 const oxp_operator oxp_op_average_pool_19 =
-    POOL("AveragePool", 19, 1, prepare_average, forward_average, average_examples_19);
-const oxp_operator oxp_op_lp_pool_2 = POOL("LpPool", 2, 1, prepare_lp, forward_lp, lp_examples);
+    POOL("AveragePool", 19, 1, prepare_average, forward_average, backward_average, 0, true,
+         average_examples_19);
+const oxp_operator oxp_op_lp_pool_2 =
+    POOL("LpPool", 2, 1, prepare_lp, forward_lp, backward_lp, 1, false, lp_examples);
 const oxp_operator oxp_op_lp_pool_18 =
-    POOL("LpPool", 18, 1, prepare_lp, forward_lp, lp_examples_18);
+    POOL("LpPool", 18, 1, prepare_lp, forward_lp, backward_lp, 1, false, lp_examples_18);

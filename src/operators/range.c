@@ -99,5 +99,6 @@ const oxp_operator oxp_op_range_11 = {
     .values = 7,
     .prepare = range_prepare,
     .forward = range_forward,
+    .backward = oxp_backward_zero,
     .examples = range_examples,
 };

@@ -36,6 +36,17 @@ const float *oxp_real_in(oxp_node *n, int i)
     return values;
 }
 
+const float *oxp_real_saved(oxp_node *n, int i)
+{
+    const oxp_tensor *t = &n->out[i];
+    if (t->dtype == OXP_FLOAT)
+        return t->data;
+    float *values = oxp_node_scratch(n, t->count, sizeof *values);
+    if (values)
+        widen(t, values);
+    return values;
+}
+
 oxp_status oxp_real_in_optional(oxp_node *n, int i, const float **values)
 {
     *values = NULL;

@@ -13,6 +13,8 @@ oxp_status oxp_real_types(oxp_node *n, uint32_t mask);
 const float *oxp_real_in(oxp_node *n, int i);
 /* Of an input that may be omitted: *values is NULL then. */
 oxp_status oxp_real_in_optional(oxp_node *n, int i, const float **values);
+/* The values of output i as a backward finds it saved; NULL out of memory. */
+const float *oxp_real_saved(oxp_node *n, int i);
 /* Where to write output i: its own memory when it is FLOAT; NULL out of memory. */
 float *oxp_real_out(oxp_node *n, int i);
 /* Converts what oxp_real_out() gave into the output. */

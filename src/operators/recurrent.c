@@ -6,6 +6,8 @@
  * X, Y and the states. Computes in FLOAT. */
 #include "operators/recurrent.h"
 
+#include "kernels/rnn_backward.h"
+#include "operators/gradient.h"
 #include "operators/real.h"
 
 enum { X, W, R, B, LENGTHS, INITIAL_H, INITIAL_C, PEEPHOLES };
@@ -123,6 +125,36 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
+static float *moved_back(float *values, size_t by)
+{
+    return values ? values + by : NULL;
+}
+
+static oxp_status backward(oxp_node *n)
+{
+    const oxp_recurrent *r = n->state;
+    const oxp_rnn_shape *s = &r->shape[0];
+    size_t h = s->hidden, rows = oxp_rnn_gates(s->kind) * h;
+    oxp_rnn_data all;
+    OXP_TRY(read_data(n, r, &all));
+    for (size_t d = 0; d < r->directions; d++) {
+        oxp_rnn_data one = direction_of(r, &all, d);
+        size_t at = oxp_recurrent_at(r, d);
+        oxp_rnn_gradients g = {.dy = moved(oxp_dout(n, 0), at),
+                               .dy_h = moved(oxp_dout(n, 1), at),
+                               .dy_c = moved(oxp_dout(n, 2), at),
+                               .dx = oxp_din(n, X),
+                               .dw = moved_back(oxp_din(n, W), d * rows * s->input),
+                               .dr = moved_back(oxp_din(n, R), d * rows * h),
+                               .dbias = moved_back(oxp_din(n, B), d * 2 * rows),
+                               .dh0 = moved_back(oxp_din(n, INITIAL_H), at),
+                               .dc0 = moved_back(oxp_din(n, INITIAL_C), at),
+                               .dpeepholes = moved_back(oxp_din(n, PEEPHOLES), d * 3 * h)};
+        OXP_TRY(oxp_rnn_backward(n->ctx, &r->shape[d], &one, &g));
+    }
+    return OXP_OK;
+}
+
 static void cost(const oxp_node *n, oxp_cost *cost)
 {
     oxp_cost_of(n, oxp_recurrent_macs(n->state), cost);
@@ -170,11 +202,11 @@ static const char *const lstm_examples_14[] = {
     "direction='bidirectional'",
     "X[4,2,3] W[1,20,3] R[1,20,5]; hidden_size=5 outputs=3", NULL};
 
-#define RECURRENT(type_, since_, max_in_, max_out_, prepare_, examples_)                          \
-    {                                                                                             \
-        .domain = "", .type = type_, .since = since_, .min_in = 3, .max_in = max_in_,             \
-        .min_out = 0, .max_out = max_out_, .prepare = prepare_, .forward = forward, .cost = cost, \
-        .weight = weight, .examples = examples_                                                   \
+#define RECURRENT(type_, since_, max_in_, max_out_, prepare_, examples_)                           \
+    {                                                                                              \
+        .domain = "", .type = type_, .since = since_, .min_in = 3, .max_in = max_in_,              \
+        .min_out = 0, .max_out = max_out_, .prepare = prepare_, .forward = forward,                \
+        .backward = backward, .saves = 0xff, .cost = cost, .weight = weight, .examples = examples_ \
     }
 
 const oxp_operator oxp_op_rnn_7 = RECURRENT("RNN", 7, 6, 2, prepare_rnn, rnn_examples);

@@ -9,6 +9,8 @@
 #include <float.h>
 #include <string.h>
 
+#include "operators/real.h"
+#include "operators/gradient.h"
 #include "operators/cast_float.h"
 #include "operators/cast_integer.h"
 #include "operators/movement.h"
@@ -22,8 +24,6 @@ typedef struct reduce_row {
     const char *type;
     oxp_reduction reduction;
     reduce_finish finish;
-    /* dx += dy dY/dX over the same walk */
-    void (*df)(const float *x, const float *y, const float *dy, float *dx, size_t count);
 } reduce_row;
 
 static const reduce_row reductions[] = {
@@ -289,6 +289,98 @@ static oxp_status forward(oxp_node *n)
     return forward_integers(n);
 }
 
+/* ---- backward ---- */
+
+/* A walk over the input with, per output, its finished value y and its gradient. */
+typedef struct back_pass {
+    const reduce_row *row;
+    const float *x, *dy;
+    const double *y;
+    float *dx;
+    double scale;   /* of a mean */
+    double *others; /* Prod: the product without zeros */
+    uint32_t *seen; /* Prod: zeros; Max, Min: 1 once the extreme was met */
+} back_pass;
+
+static void visit_factors(void *user, size_t offset, size_t count, size_t out, bool out_moves)
+{
+    const back_pass *p = user;
+    for (size_t i = 0; i < count; i++) {
+        size_t o = out + (out_moves ? i : 0);
+        if (p->x[offset + i] == 0.0f)
+            p->seen[o]++;
+        else
+            p->others[o] *= (double)p->x[offset + i];
+    }
+}
+
+static double sign(double x)
+{
+    return x > 0 ? 1 : x < 0 ? -1 : 0;
+}
+
+/* dY/dx before the finish: of the product that of all others, of an extreme 1 where it stands
+ * first. */
+static double slope_of(const back_pass *p, double x, size_t o)
+{
+    switch (p->row->reduction) {
+    case OXP_REDUCE_ABS:
+        return sign(x);
+    case OXP_REDUCE_SQUARE:
+        return 2 * x;
+    case OXP_REDUCE_PRODUCT:
+        if (p->seen[o] > 1)
+            return 0;
+        return x == 0 ? p->others[o] : p->seen[o] ? 0 : p->others[o] / x;
+    case OXP_REDUCE_MAX:
+    case OXP_REDUCE_MIN:
+        return x == p->y[o] && p->seen[o]++ == 0;
+    default:
+        return 1;
+    }
+}
+
+static void visit_back(void *user, size_t offset, size_t count, size_t out, bool out_moves)
+{
+    const back_pass *p = user;
+    for (size_t i = 0; i < count; i++) {
+        size_t o = out + (out_moves ? i : 0);
+        double x = (double)p->x[offset + i], y = p->y[o], slope = slope_of(p, x, o);
+        if (p->row->reduction == OXP_REDUCE_EXP)
+            slope = exp(x - y); /* log of the sum is y */
+        else if (p->row->finish == FINISH_LOG)
+            slope /= exp(y);
+        else if (p->row->finish == FINISH_ROOT)
+            slope = y > 0 ? x / y : 0;
+        p->dx[offset + i] += (float)(p->scale * slope * (double)p->dy[o]);
+    }
+}
+
+static oxp_status backward(oxp_node *n)
+{
+    const reduce_state *state = n->state;
+    const oxp_reduce_plan *plan = &state->plan;
+    back_pass p = {.row = state->row, .dy = oxp_dout(n, 0), .dx = oxp_din(n, 0), .scale = 1};
+    double *results;
+    if (!p.dx || !p.dy)
+        return OXP_OK;
+    p.x = oxp_real_in(n, 0);
+    p.others = oxp_node_scratch(n, plan->outputs, sizeof *p.others);
+    p.seen = oxp_node_scratch(n, plan->outputs, sizeof *p.seen);
+    if (!p.x || !p.others || !p.seen)
+        return n->ctx->status;
+    OXP_TRY(reduce_reals(n, false, p.x, &results));
+    p.y = results;
+    if (state->row->finish == FINISH_MEAN)
+        p.scale = 1 / (double)plan->per_output;
+    for (size_t i = 0; i < plan->outputs; i++)
+        p.others[i] = 1;
+    if (state->row->reduction == OXP_REDUCE_PRODUCT)
+        oxp_reduce_walk(plan, visit_factors, &p);
+    oxp_reduce_walk(plan, visit_back, &p);
+    return OXP_OK;
+}
+
 #define REDUCE(symbol, type_, since_, inputs, ...)            \
     const oxp_operator symbol = {                             \
         .domain = "",                                         \
@@ -302,6 +394,8 @@ static oxp_status forward(oxp_node *n)
         .values = inputs == 2 ? 1u << 1 : 0,                  \
         .prepare = prepare,                                   \
         .forward = forward,                                   \
+        .backward = backward,                                 \
+        .saves = 1,                                           \
         .examples = (const char *const[]){__VA_ARGS__, NULL}, \
     };
 

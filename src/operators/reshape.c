@@ -5,6 +5,7 @@
  * https://onnx.ai/onnx/operators/onnx__Reshape.html */
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 static oxp_status fail_mismatch(oxp_node *n, const int64_t *asked, size_t rank)
@@ -109,6 +110,7 @@ const oxp_operator oxp_op_reshape_5 = {
     .max_out = 1,
     .values = 2,
     .prepare = reshape_prepare,
+    .backward = oxp_backward_same,
     .examples = reshape_5_examples,
 };
 
@@ -129,5 +131,6 @@ const oxp_operator oxp_op_reshape_14 = {
     .max_out = 1,
     .values = 2,
     .prepare = reshape_prepare,
+    .backward = oxp_backward_same,
     .examples = reshape_14_examples,
 };

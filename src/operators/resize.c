@@ -4,6 +4,7 @@
  * An output dimension is floor(dimension * scale) in float, or what `sizes` says. nearest moves any
  * type; linear and cubic take floats, INT8, UINT8 and INT32. Before opset 11, and in Upsample,
  * places are asymmetric. */
+#include "operators/gradient.h"
 #include "operators/resize.h"
 
 #include <math.h>
@@ -264,6 +265,21 @@ static oxp_status resize_forward(oxp_node *n)
     return r->mode == OXP_RESIZE_NEAREST ? forward_nearest(n, r) : oxp_resize_interpolate(n, r);
 }
 
+static oxp_status resize_backward(oxp_node *n)
+{
+    oxp_resize *r = n->state;
+    const float *dy = oxp_dout(n, 0);
+    float *dx = oxp_din(n, 0), extrapolation = r->extrapolation;
+    if (!dx || !dy || n->out[0].count == 0)
+        return OXP_OK;
+    if (r->mode != OXP_RESIZE_NEAREST && n->alias[0] < 0)
+        return oxp_resize_interpolate_backward(n, r, dy, dx);
+    r->extrapolation = 0;
+    oxp_status status = oxp_backward_moved_first(n);
+    r->extrapolation = extrapolation;
+    return status;
+}
+
 static const char *const upsample_7_examples[] = {
     "X[1,1,2,2]; scales=1.0,1.0,2.0,3.0",
     "X[1,1,2,2]; scales=1.0,1.0,2.0,2.0 mode='linear'",
@@ -280,6 +296,8 @@ const oxp_operator oxp_op_upsample_7 = {
     .max_out = 1,
     .prepare = upsample_7_prepare,
     .forward = resize_forward,
+    .backward = resize_backward,
+    .saves = OXP_SAVES_ALL_BUT_FIRST,
     .examples = upsample_7_examples,
 };
 
@@ -301,6 +319,8 @@ const oxp_operator oxp_op_upsample_9 = {
     .values = 2,
     .prepare = resize_10_prepare,
     .forward = resize_forward,
+    .backward = resize_backward,
+    .saves = OXP_SAVES_ALL_BUT_FIRST,
     .examples = resize_10_examples,
 };
 
@@ -315,6 +335,8 @@ const oxp_operator oxp_op_resize_10 = {
     .values = 2,
     .prepare = resize_10_prepare,
     .forward = resize_forward,
+    .backward = resize_backward,
+    .saves = OXP_SAVES_ALL_BUT_FIRST,
     .examples = resize_10_examples,
 };
 
@@ -338,6 +360,8 @@ const oxp_operator oxp_op_resize_11 = {
     .values = 1 << 1 | 1 << 2 | 1 << 3,
     .prepare = resize_11_prepare,
     .forward = resize_forward,
+    .backward = resize_backward,
+    .saves = OXP_SAVES_ALL_BUT_FIRST,
     .examples = resize_11_examples,
 };
 
@@ -367,5 +391,7 @@ const oxp_operator oxp_op_resize_13 = {
     .values = 1 << 1 | 1 << 2 | 1 << 3,
     .prepare = resize_11_prepare,
     .forward = resize_forward,
+    .backward = resize_backward,
+    .saves = OXP_SAVES_ALL_BUT_FIRST,
     .examples = resize_13_examples,
 };

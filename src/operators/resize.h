@@ -57,5 +57,8 @@ oxp_status oxp_resize_nearest(oxp_node *n, const oxp_resize *r, int axis, int64_
 
 /* y from x by linear or cubic interpolation, one axis after the other. */
 oxp_status oxp_resize_interpolate(oxp_node *n, const oxp_resize *r);
+/* Its adjoint: dx += J^T dy. */
+oxp_status oxp_resize_interpolate_backward(oxp_node *n, const oxp_resize *r, const float *dy,
+                                           float *dx);
 
 #endif

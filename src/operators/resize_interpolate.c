@@ -124,3 +124,52 @@ oxp_status oxp_resize_interpolate(oxp_node *n, const oxp_resize *r)
     oxp_move_store(n, 0, to);
     return OXP_OK;
 }
+
+/* ---- backward ---- */
+
+/* from[outer, out, inner] to sums [outer, in, inner], which are zero. */
+static void scatter_axis(const double *from, double *to, const oxp_resize *r, int axis,
+                         const oxp_taps *taps, int64_t outer, int64_t inner)
+{
+    int64_t in = r->in[axis], out = r->out[axis];
+    bool crops = r->place == OXP_PLACE_TF_CROP_AND_RESIZE;
+    for (int64_t k = 0; k < outer * out; k++) {
+        if (crops && taps->outside[k % out])
+            continue;
+        for (int64_t t = k % out * taps->taps; t < (k % out + 1) * taps->taps; t++)
+            for (int64_t i = 0; i < inner; i++)
+                to[(k / out * in + taps->index[t]) * inner + i] +=
+                    (double)taps->weight[t] * from[k * inner + i];
+    }
+}
+
+oxp_status oxp_resize_interpolate_backward(oxp_node *n, const oxp_resize *r, const float *dy,
+                                           float *dx)
+{
+    int64_t dims[OXP_MAX_RANK], outer, inner, size;
+    size_t count = n->out[0].count;
+    double *from = oxp_node_scratch(n, count, sizeof *from);
+    if (!from)
+        return n->ctx->status;
+    for (size_t i = 0; i < count; i++)
+        from[i] = (double)dy[i];
+    memcpy(dims, r->out, sizeof dims);
+    for (int axis = 0; axis < r->rank; axis++) { /* the forward's order, backwards */
+        if (!r->moves[axis])
+            continue;
+        oxp_taps taps = {.taps = 0};
+        OXP_TRY(oxp_resize_taps(n, r, axis, &taps));
+        OXP_TRY(oxp_move_product(n, axis, dims, &outer));
+        OXP_TRY(oxp_move_product(n, r->rank - axis - 1, dims + axis + 1, &inner));
+        dims[axis] = r->in[axis];
+        OXP_TRY(oxp_move_product(n, r->rank, dims, &size));
+        double *to = oxp_node_scratch(n, (size_t)size, sizeof *to);
+        if (!to)
+            return n->ctx->status;
+        scatter_axis(from, to, r, axis, &taps, outer, inner);
+        from = to;
+    }
+    for (size_t i = 0; i < n->in[0]->count; i++)
+        dx[i] += (float)from[i];
+    return OXP_OK;
+}

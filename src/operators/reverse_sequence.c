@@ -3,6 +3,7 @@
  * https://onnx.ai/onnx/operators/onnx__ReverseSequence.html */
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 typedef struct reverse_state {
@@ -79,5 +80,7 @@ const oxp_operator oxp_op_reverse_sequence_10 = {
     .max_out = 1,
     .prepare = reverse_sequence_prepare,
     .forward = reverse_sequence_forward,
+    .backward = oxp_backward_moved_first,
+    .saves = OXP_SAVES_ALL_BUT_FIRST,
     .examples = reverse_sequence_examples,
 };

@@ -7,6 +7,7 @@
  * corner, as the standard's reference does. FLOAT, FLOAT16 and BFLOAT16. */
 #include <math.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 typedef struct roi_state {
@@ -211,6 +212,64 @@ static oxp_status roi_align_forward(oxp_node *n)
     return OXP_OK;
 }
 
+/* One bin: the mean spreads over all samples, the largest takes it all. */
+static void pool_back(const roi_state *s, const roi_sample *p, int64_t samples, const float *from,
+                      float dy, float *dx)
+{
+    int64_t best = 0;
+    for (int64_t i = 0; i < 4 * samples; i++) {
+        const roi_sample *one = &p[i / 4], *top = &p[best / 4];
+        if (!s->maximum)
+            dx[one->offset[i % 4]] += dy * one->weight[i % 4] / (float)samples;
+        else if (one->weight[i % 4] * from[one->offset[i % 4]] >
+                 top->weight[best % 4] * from[top->offset[best % 4]])
+            best = i;
+    }
+    if (s->maximum && samples > 0)
+        dx[p[best / 4].offset[best % 4]] += dy * p[best / 4].weight[best % 4];
+}
+
+static oxp_status region_back(oxp_node *n, const region *g, const float *from, const float *dy,
+                              float *dx)
+{
+    const roi_state *s = n->state;
+    const int64_t *d = n->in[0]->dims;
+    int64_t per_bin = g->grid_height * g->grid_width, bins = s->height * s->width;
+    oxp_arena_mark mark = oxp_arena_mark_now(n->scratch);
+    roi_sample *samples = oxp_node_scratch(n, (size_t)(per_bin * bins), sizeof *samples);
+    if (!samples)
+        return n->ctx->status;
+    set_samples(s, g, d[2], d[3], samples);
+    for (int64_t i = 0; i < d[1] * bins; i++) {
+        int64_t plane = i / bins * d[2] * d[3];
+        pool_back(s, samples + i % bins * per_bin, per_bin, from + plane, dy[i], dx + plane);
+    }
+    oxp_arena_release(n->scratch, mark);
+    return OXP_OK;
+}
+
+/* The regions themselves have no gradient: they are chosen, not computed with. */
+static oxp_status roi_align_backward(oxp_node *n)
+{
+    const oxp_tensor *x = n->in[0], *y = &n->out[0];
+    const float *data, *rois, *dy = oxp_dout(n, 0);
+    float *dx = oxp_din(n, 0);
+    if (!dx || !dy || y->count == 0)
+        return OXP_OK;
+    OXP_TRY(oxp_move_floats(n, 0, &data));
+    OXP_TRY(oxp_move_floats(n, 1, &rois));
+    size_t per_roi = y->count / (size_t)y->dims[0];
+    for (size_t r = 0; r < (size_t)y->dims[0]; r++) {
+        int64_t batch, image = x->dims[1] * x->dims[2] * x->dims[3];
+        region g = {.y = 0};
+        OXP_TRY(
+            oxp_move_index(n, "batch_indices", oxp_tensor_int(n->in[2], r), x->dims[0], &batch));
+        OXP_TRY(read_region(n, rois + 4 * r, r, &g));
+        OXP_TRY(region_back(n, &g, data + batch * image, dy + r * per_roi, dx + batch * image));
+    }
+    return OXP_OK;
+}
+
 static const char *const roi_align_examples[] = {
     "X[1,2,6,6] R[2,4]={0.0,0.0,4.0,4.0,1.5,1.0,5.0,5.5} B[2]:i64={0,0}; output_height=2 "
     "output_width=3 sampling_ratio=2",
@@ -230,6 +289,8 @@ const oxp_operator oxp_op_roi_align_10 = {
     .max_out = 1,
     .prepare = roi_align_prepare,
     .forward = roi_align_forward,
+    .backward = roi_align_backward,
+    .saves = 7,
     .examples = roi_align_examples,
 };
 
@@ -243,5 +304,7 @@ const oxp_operator oxp_op_roi_align_16 = {
     .max_out = 1,
     .prepare = roi_align_prepare,
     .forward = roi_align_forward,
+    .backward = roi_align_backward,
+    .saves = 7,
     .examples = roi_align_examples,
 };

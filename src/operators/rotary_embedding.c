@@ -10,6 +10,7 @@
  * Not here: packed batches and a scale other than 1 (com.microsoft). */
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 typedef struct rotary_state {
@@ -175,6 +176,51 @@ static oxp_status rotary_forward(oxp_node *n)
     return OXP_OK;
 }
 
+/* dx turns back; the caches, where they are wanted, get what multiplies them. */
+static void turn_back(const rotary_state *s, const float *x, const float *dy, const float *cos,
+                      const float *sin, float *dx, float *dcos, float *dsin)
+{
+    int64_t step = s->interleaved ? 2 : 1, apart = s->interleaved ? 1 : s->half;
+    for (int64_t i = 0; i < s->half; i++) {
+        float da = dy[i * step], db = dy[i * step + apart];
+        float a = x[i * step], b = x[i * step + apart];
+        if (dx) {
+            dx[i * step] += da * cos[i] + db * sin[i];
+            dx[i * step + apart] += db * cos[i] - da * sin[i];
+        }
+        if (dcos)
+            dcos[i] += da * a + db * b;
+        if (dsin)
+            dsin[i] += db * a - da * b;
+    }
+    if (dx)
+        oxp_gradient_add(dx + 2 * s->half, dy + 2 * s->half, (size_t)(s->size - 2 * s->half), 1);
+}
+
+static oxp_status rotary_backward(oxp_node *n)
+{
+    const rotary_state *s = n->state;
+    const float *x, *cos, *sin, *dy = oxp_dout(n, 0);
+    float *dx = oxp_din(n, 0), *dcos = oxp_din(n, s->cos), *dsin = oxp_din(n, s->cos + 1);
+    if (!dy)
+        return OXP_OK;
+    OXP_TRY(oxp_move_floats(n, 0, &x));
+    OXP_TRY(oxp_move_floats(n, s->cos, &cos));
+    OXP_TRY(oxp_move_floats(n, s->cos + 1, &sin));
+    for (int64_t b = 0; b < s->batch; b++)
+        for (int64_t r = 0; r < s->rows; r++) {
+            int64_t row;
+            OXP_TRY(cache_row(n, s, b, r, &row));
+            row *= s->half;
+            for (int64_t h = 0; h < s->heads; h++) {
+                int64_t at = b * s->batch_step + r * s->row_step + h * s->head_step;
+                turn_back(s, x + at, dy + at, cos + row, sin + row, dx ? dx + at : NULL,
+                          dcos ? dcos + row : NULL, dsin ? dsin + row : NULL);
+            }
+        }
+    return OXP_OK;
+}
+
 static const char *const rotary_23_examples[] = {
     "X[2,4,3,8] C[10,4] S[10,4] P[2,3]:i64={0,1,2,5,6,7}",
     "X[2,3,24] C[10,4] S[10,4] P[2,3]:i64={0,1,2,5,6,7}; num_heads=3 interleaved=1",
@@ -193,6 +239,8 @@ const oxp_operator oxp_op_rotary_embedding_23 = {
     .optional = 1 << 3,
     .prepare = rotary_23_prepare,
     .forward = rotary_forward,
+    .backward = rotary_backward,
+    .saves = 0xf,
     .examples = rotary_23_examples,
 };
 
@@ -213,5 +261,7 @@ const oxp_operator oxp_op_rotary_embedding_microsoft = {
     .max_out = 1,
     .prepare = rotary_microsoft_prepare,
     .forward = rotary_forward,
+    .backward = rotary_backward,
+    .saves = 0xf,
     .examples = rotary_microsoft_examples,
 };

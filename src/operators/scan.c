@@ -4,6 +4,7 @@
  * Opset 9: each scan input and output has its axis and direction. Opset 8: the scan axis is 1
  * behind a batch axis 0 of states and scan inputs, every batch entry is scanned by itself over
  * sequence_lens of them; the rest of a scan output is 0. */
+#include "operators/gradient.h"
 #include "operators/control_flow.h"
 
 typedef struct scan_state {
@@ -276,6 +277,259 @@ static oxp_status scan_8_forward(oxp_node *n)
     return status;
 }
 
+/* ---- backward ---- */
+
+/* One scan, for going back: all of opset 9, a batch entry of opset 8. Tensors without data are
+ * gradients that are zero or not wanted. */
+typedef struct scan_back {
+    oxp_node *n;
+    const scan_state *s;
+    size_t states, scans, outs;
+    int64_t steps;
+    const oxp_tensor **sequences; /* scan inputs */
+    int *axes, *out_axes;
+    oxp_history history;
+    oxp_tensor *values, *slices; /* of the step: states, scan input slices */
+    oxp_tensor *outputs;         /* of the body, going forward */
+    oxp_tensor *dstates;         /* as going back has them */
+    oxp_tensor *dslices, *din;   /* of the body's outputs, of its inputs */
+    const oxp_tensor **inputs, **dout;
+    const oxp_tensor **dsequences_out; /* gradients of the scan outputs */
+    oxp_tensor **dsequences;           /* accumulators of the scan inputs */
+} scan_back;
+
+static oxp_status back_start(scan_back *b, int first)
+{
+    oxp_node *n = b->n;
+    b->scans = (size_t)b->s->scans;
+    b->states = (size_t)(n->in_count - first) - b->scans;
+    b->outs = (size_t)n->out_count - b->states;
+    b->history.variables = b->states;
+    size_t in = b->states + b->scans, out = b->states + b->outs;
+    b->sequences = oxp_node_scratch(n, b->scans, sizeof *b->sequences);
+    b->axes = oxp_node_scratch(n, b->scans, sizeof *b->axes);
+    b->out_axes = oxp_node_scratch(n, b->outs, sizeof *b->out_axes);
+    b->values = oxp_node_scratch(n, b->states, sizeof *b->values);
+    b->slices = oxp_node_scratch(n, b->scans, sizeof *b->slices);
+    b->outputs = oxp_node_scratch(n, out, sizeof *b->outputs);
+    b->dstates = oxp_node_scratch(n, b->states, sizeof *b->dstates);
+    b->dslices = oxp_node_scratch(n, b->outs, sizeof *b->dslices);
+    b->din = oxp_node_scratch(n, in, sizeof *b->din);
+    b->inputs = oxp_node_scratch(n, in, sizeof *b->inputs);
+    b->dout = oxp_node_scratch(n, out, sizeof *b->dout);
+    b->dsequences_out = oxp_node_scratch(n, b->outs, sizeof *b->dsequences_out);
+    b->dsequences = oxp_node_scratch(n, b->scans, sizeof *b->dsequences);
+    return b->sequences && b->axes && b->out_axes && b->values && b->slices && b->outputs &&
+                   b->dstates && b->dslices && b->din && b->inputs && b->dout &&
+                   b->dsequences_out && b->dsequences
+               ? OXP_OK
+               : n->ctx->status;
+}
+
+static void back_end(scan_back *b)
+{
+    oxp_history_free(&b->history);
+    release_all(b->values, b->states);
+    release_all(b->slices, b->scans);
+    release_all(b->outputs, b->states + b->outs);
+    release_all(b->dstates, b->states);
+    release_all(b->dslices, b->outs);
+    release_all(b->din, b->states + b->scans);
+}
+
+static int64_t place_of(const int64_t *directions, size_t i, int64_t step, int64_t steps)
+{
+    return directions && directions[i] != 0 ? steps - 1 - step : step;
+}
+
+static oxp_status take_slices(scan_back *b, int64_t step)
+{
+    release_all(b->slices, b->scans);
+    for (size_t i = 0; i < b->scans; i++) {
+        OXP_TRY(oxp_body_slice(b->n, b->sequences[i], b->axes[i],
+                               place_of(b->s->in_directions, i, step, b->steps), &b->slices[i]));
+        b->inputs[b->states + i] = &b->slices[i];
+    }
+    return OXP_OK;
+}
+
+/* The states that every step began with; values holds the first ones. */
+static oxp_status run_again(scan_back *b)
+{
+    for (int64_t step = 0; step < b->steps; step++) {
+        OXP_TRY(oxp_history_add(b->n, &b->history, b->values));
+        OXP_TRY(take_slices(b, step));
+        for (size_t i = 0; i < b->states; i++)
+            b->inputs[i] = &b->values[i];
+        OXP_TRY(oxp_node_run_subgraph(b->n, b->s->body, b->inputs, b->states + b->scans, b->outputs,
+                                      b->states + b->outs));
+        for (size_t i = 0; i < b->states; i++) {
+            oxp_tensor_release(&b->values[i]);
+            b->values[i] = b->outputs[i];
+            b->outputs[i] = (oxp_tensor){.rank = 0};
+        }
+        release_all(b->outputs, b->states + b->outs);
+    }
+    return OXP_OK;
+}
+
+static oxp_status back_step(scan_back *b, int64_t step)
+{
+    OXP_TRY(take_slices(b, step));
+    for (size_t i = 0; i < b->states; i++) {
+        b->inputs[i] = &b->history.values[(size_t)step * b->states + i];
+        b->dout[i] = b->dstates[i].data ? &b->dstates[i] : NULL;
+    }
+    for (size_t i = 0; i < b->outs; i++) {
+        b->dout[b->states + i] = NULL;
+        if (!b->dsequences_out[i])
+            continue;
+        OXP_TRY(oxp_body_slice(b->n, b->dsequences_out[i], b->out_axes[i],
+                               place_of(b->s->out_directions, i, step, b->steps), &b->dslices[i]));
+        b->dout[b->states + i] = &b->dslices[i];
+    }
+    OXP_TRY(oxp_node_backward_subgraph(b->n, b->s->body, b->inputs, b->states + b->scans, b->dout,
+                                       b->states + b->outs, b->din));
+    release_all(b->dslices, b->outs);
+    for (size_t i = 0; i < b->states; i++) {
+        oxp_tensor_release(&b->dstates[i]);
+        b->dstates[i] = b->din[i];
+        b->din[i] = (oxp_tensor){.rank = 0};
+    }
+    for (size_t i = 0; i < b->scans; i++) {
+        const oxp_tensor *part = &b->din[b->states + i];
+        if (part->data && b->dsequences[i])
+            oxp_body_add_slice(b->dsequences[i], b->axes[i],
+                               place_of(b->s->in_directions, i, step, b->steps), part);
+    }
+    release_all(b->din, b->states + b->scans);
+    return OXP_OK;
+}
+
+static oxp_status back_all(scan_back *b)
+{
+    OXP_TRY(run_again(b));
+    for (int64_t step = b->steps; step-- > 0;)
+        OXP_TRY(back_step(b, step));
+    return OXP_OK;
+}
+
+static oxp_status scan_9_back(scan_back *b)
+{
+    oxp_node *n = b->n;
+    scan_run shape = {.n = n, .s = b->s, .states = b->states, .scans = b->scans};
+    OXP_TRY(scan_length(&shape, b->axes, &b->steps));
+    for (size_t i = 0; i < b->states; i++) {
+        oxp_tensor_share(&b->values[i], n->in[i]);
+        if (n->dout[i])
+            oxp_tensor_share(&b->dstates[i], n->dout[i]);
+    }
+    for (size_t i = 0; i < b->scans; i++) {
+        b->sequences[i] = n->in[b->states + i];
+        b->dsequences[i] = n->din[b->states + i];
+    }
+    for (size_t i = 0; i < b->outs; i++) {
+        const oxp_tensor *d = n->dout[b->states + i];
+        b->dsequences_out[i] = d;
+        if (d)
+            OXP_TRY(oxp_node_axis(n, b->s->out_axes ? b->s->out_axes[i] : 0, d->rank, false,
+                                  &b->out_axes[i]));
+    }
+    OXP_TRY(back_all(b));
+    for (size_t i = 0; i < b->states; i++)
+        if (b->dstates[i].data && oxp_din(n, (int)i))
+            oxp_gradient_add(oxp_din(n, (int)i), b->dstates[i].data, b->dstates[i].count, 1);
+    return OXP_OK;
+}
+
+static oxp_status scan_9_backward(oxp_node *n)
+{
+    scan_back b = {.n = n, .s = n->state};
+    oxp_status status = back_start(&b, 0);
+    if (status == OXP_OK)
+        status = scan_9_back(&b);
+    back_end(&b);
+    return status;
+}
+
+/* Entry `index` of a batch axis 0, as a view. */
+static oxp_tensor entry_view(const oxp_tensor *t, int64_t index)
+{
+    oxp_tensor view = *t;
+    view.storage = NULL;
+    view.rank--;
+    for (int d = 0; d < view.rank; d++)
+        view.dims[d] = t->dims[d + 1];
+    view.count = t->dims[0] ? t->count / (size_t)t->dims[0] : 0;
+    view.data = (char *)t->data + (size_t)index * oxp_tensor_bytes(&view);
+    return view;
+}
+
+/* Views of one batch entry: of the scan inputs, of their accumulators and of the outputs'
+ * gradients. */
+typedef struct entry_views {
+    oxp_tensor *in, *din, *dout;
+} entry_views;
+
+static oxp_status scan_8_entry(scan_back *b, const entry_views *v, int64_t index, int64_t steps)
+{
+    oxp_node *n = b->n;
+    b->steps = steps;
+    for (size_t i = 0; i < b->states; i++) {
+        OXP_TRY(oxp_body_slice(n, n->in[1 + i], 0, index, &b->values[i]));
+        if (n->dout[i])
+            OXP_TRY(oxp_body_slice(n, n->dout[i], 0, index, &b->dstates[i]));
+    }
+    for (size_t i = 0; i < b->scans; i++) {
+        size_t at = 1 + b->states + i;
+        v->in[i] = entry_view(n->in[at], index);
+        b->sequences[i] = &v->in[i];
+        if (n->din[at])
+            v->din[i] = entry_view(n->din[at], index);
+        b->dsequences[i] = n->din[at] ? &v->din[i] : NULL;
+    }
+    for (size_t i = 0; i < b->outs; i++) {
+        const oxp_tensor *d = n->dout[b->states + i];
+        if (d)
+            v->dout[i] = entry_view(d, index);
+        b->dsequences_out[i] = d ? &v->dout[i] : NULL;
+    }
+    OXP_TRY(back_all(b));
+    oxp_history_free(&b->history);
+    b->history.variables = b->states;
+    release_all(b->values, b->states);
+    for (size_t i = 0; i < b->states; i++)
+        if (b->dstates[i].data && n->din[1 + i])
+            oxp_body_add_slice(n->din[1 + i], 0, index, &b->dstates[i]);
+    release_all(b->dstates, b->states);
+    return OXP_OK;
+}
+
+static oxp_status scan_8_back(scan_back *b)
+{
+    oxp_node *n = b->n;
+    const oxp_tensor *first = n->in[1 + b->states];
+    entry_views v = {.in = oxp_node_scratch(n, b->scans, sizeof *v.in),
+                     .din = oxp_node_scratch(n, b->scans, sizeof *v.din),
+                     .dout = oxp_node_scratch(n, b->outs, sizeof *v.dout)};
+    if (!v.in || !v.din || !v.dout)
+        return n->ctx->status;
+    for (int64_t i = 0; i < first->dims[0]; i++)
+        OXP_TRY(scan_8_entry(b, &v, i,
+                             n->in[0] ? oxp_tensor_int(n->in[0], (size_t)i) : first->dims[1]));
+    return OXP_OK;
+}
+
+static oxp_status scan_8_backward(oxp_node *n)
+{
+    scan_back b = {.n = n, .s = n->state};
+    oxp_status status = back_start(&b, 1);
+    if (status == OXP_OK)
+        status = scan_8_back(&b);
+    back_end(&b);
+    return status;
+}
+
 const oxp_operator oxp_op_scan_8 = {
     .domain = "",
     .type = "Scan",
@@ -287,6 +541,8 @@ const oxp_operator oxp_op_scan_8 = {
     .optional = 1 << 0,
     .prepare = scan_8_prepare,
     .forward = scan_8_forward,
+    .backward = scan_8_backward,
+    .saves = 0xffff,
 };
 
 const oxp_operator oxp_op_scan_9 = {
@@ -299,4 +555,6 @@ const oxp_operator oxp_op_scan_9 = {
     .max_out = -1,
     .prepare = scan_9_prepare,
     .forward = scan_9_forward,
+    .backward = scan_9_backward,
+    .saves = 0xffff,
 };

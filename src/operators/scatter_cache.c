@@ -3,6 +3,7 @@
  * mode is circular. https://onnx.ai/onnx/operators/onnx__TensorScatter.html */
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 typedef struct cache_state {
@@ -84,6 +85,11 @@ static oxp_status tensor_scatter_forward(oxp_node *n)
     return OXP_OK;
 }
 
+static oxp_status tensor_scatter_backward(oxp_node *n)
+{
+    return oxp_backward_moved(n, 1u << 0 | 1u << 1);
+}
+
 static const char *const tensor_scatter_examples[] = {
     "C[2,1,4,5] U[2,1,1,5] W[2]:i64={1,2}",
     "C[2,4,3]:i8 U[2,2,3]:i8 W[2]:i64={3,0}; axis=1 mode='circular'",
@@ -102,5 +108,7 @@ const oxp_operator oxp_op_tensor_scatter_24 = {
     .optional = 1 << 2,
     .prepare = tensor_scatter_prepare,
     .forward = tensor_scatter_forward,
+    .backward = tensor_scatter_backward,
+    .saves = 1u << 2,
     .examples = tensor_scatter_examples,
 };

@@ -99,6 +99,14 @@ static oxp_status scatter_forward(oxp_node *n)
     return OXP_OK;
 }
 
+static oxp_status scatter_backward(oxp_node *n)
+{
+    const scatter_state *s = n->state;
+    size_t *offsets;
+    OXP_TRY(oxp_elements_offsets(n, s->axis, &offsets));
+    return oxp_reduction_backward(n, s->reduction, offsets, n->in[2]->count, 1);
+}
+
 static const char *const scatter_9_examples[] = {
     "X[3,4] I[2,4]:i64={0,1,2,0,2,2,0,1} U[2,4]; axis=0",
     "X[1,5]:i32 I[1,2]:i64={1,3} U[1,2]:i32; axis=1",
@@ -115,6 +123,8 @@ const oxp_operator oxp_op_scatter_9 = {
     .max_out = 1,
     .prepare = scatter_prepare,
     .forward = scatter_forward,
+    .backward = scatter_backward,
+    .saves = 7,
     .examples = scatter_9_examples,
 };
 
@@ -138,5 +148,7 @@ const oxp_operator oxp_op_scatter_elements_11 = {
     .max_out = 1,
     .prepare = scatter_prepare,
     .forward = scatter_forward,
+    .backward = scatter_backward,
+    .saves = 7,
     .examples = scatter_elements_examples,
 };

@@ -63,6 +63,14 @@ static oxp_status scatter_nd_forward(oxp_node *n)
     return OXP_OK;
 }
 
+static oxp_status scatter_nd_backward(oxp_node *n)
+{
+    const scatter_state *s = n->state;
+    size_t *offsets;
+    OXP_TRY(oxp_nd_offsets(n, &s->nd, &offsets));
+    return oxp_reduction_backward(n, s->reduction, offsets, s->nd.slices, s->nd.slice);
+}
+
 static const char *const scatter_nd_examples[] = {
     "X[8] I[4,1]:i64={4,3,1,7} U[4]",
     "X[4,2,2]:i64 I[2,1]:i64={0,-2} U[2,2,2]:i64",
@@ -81,5 +89,7 @@ const oxp_operator oxp_op_scatter_nd_11 = {
     .max_out = 1,
     .prepare = scatter_nd_prepare,
     .forward = scatter_nd_forward,
+    .backward = scatter_nd_backward,
+    .saves = 7,
     .examples = scatter_nd_examples,
 };

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "operators/gradient.h"
+
 #include "util/half.h"
 
 oxp_status oxp_reduction_read(oxp_node *n, oxp_reduction *reduction)
@@ -112,4 +114,72 @@ void oxp_reduction_apply(oxp_reduction r, oxp_dtype dtype, size_t element, void 
     default: /* oxp_reduction_read() let nothing else pass */
         reduce_u64_all(r, to, from, count);
     }
+}
+
+/* v' = reduction(v, u): the update's gradient, and what is left for v. */
+static void step_back(oxp_reduction reduction, float v, float u, float *du, float *dv)
+{
+    switch (reduction) {
+    case OXP_REDUCE_ADD:
+        *du = *dv;
+        break;
+    case OXP_REDUCE_MUL:
+        *du = *dv * v;
+        *dv *= u;
+        break;
+    default: {
+        bool taken = reduction == OXP_REDUCE_NONE || (reduction == OXP_REDUCE_MAX ? u > v : u < v);
+        *du = taken ? *dv : 0;
+        *dv = taken ? 0 : *dv;
+    }
+    }
+}
+
+static float combine(oxp_reduction reduction, float v, float u)
+{
+    switch (reduction) {
+    case OXP_REDUCE_ADD:
+        return v + u;
+    case OXP_REDUCE_MUL:
+        return v * u;
+    case OXP_REDUCE_MAX:
+        return u > v ? u : v;
+    case OXP_REDUCE_MIN:
+        return u < v ? u : v;
+    default:
+        return u;
+    }
+}
+
+oxp_status oxp_reduction_backward(oxp_node *n, oxp_reduction reduction, const size_t *offsets,
+                                  size_t slices, size_t slice)
+{
+    const float *x, *u, *dy = oxp_dout(n, 0);
+    float *dx = oxp_din(n, 0), *du = oxp_din(n, 2);
+    size_t count = n->in[0]->count, updates = slices * slice;
+    OXP_TRY(oxp_move_floats(n, 0, &x));
+    OXP_TRY(oxp_move_floats(n, 2, &u));
+    float *value = oxp_node_scratch(n, count, sizeof *value);
+    float *left = oxp_node_scratch(n, count, sizeof *left);
+    float *found = oxp_node_scratch(n, updates, sizeof *found);
+    if (!value || !left || !found)
+        return n->ctx->status;
+    if (!dy || count == 0)
+        return OXP_OK;
+    memcpy(value, x, count * sizeof *value);
+    memcpy(left, dy, count * sizeof *left);
+    for (size_t i = 0; i < updates; i++) {
+        size_t at = offsets[i / slice] + i % slice;
+        found[i] = value[at];
+        value[at] = combine(reduction, value[at], u[i]);
+    }
+    for (size_t i = updates; i-- > 0;) {
+        float part;
+        step_back(reduction, found[i], u[i], &part, &left[offsets[i / slice] + i % slice]);
+        if (du)
+            du[i] += part;
+    }
+    if (dx)
+        oxp_gradient_add(dx, left, count, 1);
+    return OXP_OK;
 }

@@ -18,4 +18,9 @@ oxp_status oxp_reduction_read(oxp_node *n, oxp_reduction *reduction);
 void oxp_reduction_apply(oxp_reduction reduction, oxp_dtype dtype, size_t element, void *to,
                          const void *from, size_t count);
 
+/* The backward of a scatter of `slices` runs of `slice` elements to `offsets` (in elements): the
+ * updates are gone through again, then back, since each changes what it finds. */
+oxp_status oxp_reduction_backward(oxp_node *n, oxp_reduction reduction, const size_t *offsets,
+                                  size_t slices, size_t slice);
+
 #endif

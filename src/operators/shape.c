@@ -52,6 +52,7 @@ const oxp_operator oxp_op_shape_1 = {
     .max_out = 1,
     .prepare = shape_prepare,
     .forward = shape_forward,
+    .backward = oxp_backward_zero,
     .examples = shape_1_examples,
 };
 
@@ -70,6 +71,7 @@ const oxp_operator oxp_op_shape_15 = {
     .max_out = 1,
     .prepare = shape_prepare,
     .forward = shape_forward,
+    .backward = oxp_backward_zero,
     .examples = shape_15_examples,
 };
 
@@ -97,5 +99,6 @@ const oxp_operator oxp_op_size_1 = {
     .max_out = 1,
     .prepare = size_prepare,
     .forward = size_forward,
+    .backward = oxp_backward_zero,
     .examples = size_examples,
 };

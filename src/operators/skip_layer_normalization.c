@@ -3,6 +3,7 @@
  *   SkipLayerNormalization            y = (s - mean) / sqrt(variance + epsilon) * gamma + beta
  *   SkipSimplifiedLayerNormalization  y = s / sqrt(mean of s^2 + epsilon) * gamma
  * Outputs: y, mean, 1/sqrt(...), s; the last three on demand. skip repeats to the input. */
+#include "operators/gradient.h"
 #include "operators/broadcast.h"
 #include "operators/normalization_rows.h"
 #include "operators/real.h"
@@ -133,6 +134,64 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
+static oxp_status add_reduced(oxp_node *n, int i, const float *part)
+{
+    const oxp_tensor *x = n->in[0];
+    if (!part || !oxp_din(n, i))
+        return OXP_OK;
+    return oxp_gradient_reduce(n, oxp_din(n, i), n->in[i], part, x->rank, x->dims, 1);
+}
+
+/* One row: ds is written, `part` gets dy u. */
+static void backward_row(const oxp_node *n, size_t r, const float *s, const float *gamma, float *g,
+                         float *ds, float *part)
+{
+    const skip_state *state = n->state;
+    const float *dy = oxp_dout(n, 0), *dmeans = oxp_dout(n, 1), *dinverses = oxp_dout(n, 2);
+    double mean = 0.0, variance;
+    if (state->simplified)
+        variance = oxp_row_mean_square(s, state->length);
+    else
+        oxp_row_moments(s, state->length, &mean, &variance);
+    double inverse = 1.0 / sqrt(variance + state->epsilon);
+    oxp_row_normalized(s, part, state->length, mean, inverse);
+    for (size_t i = 0; i < state->length; i++) {
+        float d_out = dy ? dy[r * state->length + i] : 0;
+        g[i] = d_out * gamma[i];
+        part[i] *= d_out;
+    }
+    double dinverse = dinverses ? (double)dinverses[r] : 0;
+    oxp_row_gradient row = {mean, inverse, !state->simplified,
+                            dmeans && !state->simplified ? (double)dmeans[r] : 0,
+                            -0.5 * inverse * inverse * inverse * dinverse};
+    oxp_row_backward(&row, s, g, ds, state->length);
+}
+
+static oxp_status backward(oxp_node *n)
+{
+    const skip_state *state = n->state;
+    size_t count = n->in[0]->count;
+    float *sums = NULL, *g = oxp_node_scratch(n, state->length, sizeof *g);
+    float *ds = oxp_node_scratch(n, count, sizeof *ds);
+    float *parts = oxp_node_scratch(n, count, sizeof *parts);
+    const float *gamma = oxp_real_in(n, 2);
+    if (!g || !ds || !parts || !gamma)
+        return n->ctx->status;
+    OXP_TRY(make_sums(n, &sums));
+    for (size_t r = 0; count > 0 && r < state->rows; r++) {
+        size_t at = r * state->length;
+        backward_row(n, r, sums + at, gamma, g, ds + at, parts + at);
+    }
+    if (oxp_dout(n, 3))
+        oxp_gradient_add(ds, oxp_dout(n, 3), count, 1);
+    if (oxp_din(n, 0))
+        oxp_gradient_add(oxp_din(n, 0), ds, count, 1);
+    OXP_TRY(add_reduced(n, 1, ds));
+    OXP_TRY(add_reduced(n, 2, parts));
+    OXP_TRY(add_reduced(n, state->bias, ds));
+    return state->simplified ? OXP_OK : add_reduced(n, state->beta, oxp_dout(n, 0));
+}
+
 const oxp_operator oxp_op_ms_skip_layer_normalization_1 = {
     .domain = "com.microsoft",
     .type = "SkipLayerNormalization",
@@ -144,6 +203,8 @@ const oxp_operator oxp_op_ms_skip_layer_normalization_1 = {
     .optional = 1u << 3 | 1u << 4,
     .prepare = prepare_skip,
     .forward = forward,
+    .backward = backward,
+    .saves = 0x17,
     .examples =
         (const char *const[]){"X[2,3,4] skip[2,3,4] gamma[4] beta[4]",
                               "X[2,3,4] skip[3,4] gamma[4] _ bias[4]",
@@ -162,6 +223,8 @@ const oxp_operator oxp_op_ms_skip_simplified_layer_normalization_1 = {
     .optional = 1u << 3,
     .prepare = prepare_skip_simplified,
     .forward = forward,
+    .backward = backward,
+    .saves = 0x0f,
     .examples =
         (const char *const[]){"X[2,3,4] skip[2,3,4] gamma[4]",
                               "X[2,3,4] skip[3,4] gamma[4] bias[4]",

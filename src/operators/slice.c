@@ -5,6 +5,7 @@
  * https://onnx.ai/onnx/operators/onnx__Slice.html */
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 typedef struct slice_state {
@@ -143,6 +144,8 @@ const oxp_operator oxp_op_slice_1 = {
     .max_out = 1,
     .prepare = slice_1_prepare,
     .forward = slice_forward,
+    .backward = oxp_backward_moved_first,
+    .saves = OXP_SAVES_ALL_BUT_FIRST,
     .examples = slice_1_examples,
 };
 
@@ -167,5 +170,7 @@ const oxp_operator oxp_op_slice_10 = {
     .values = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4,
     .prepare = slice_10_prepare,
     .forward = slice_forward,
+    .backward = oxp_backward_moved_first,
+    .saves = OXP_SAVES_ALL_BUT_FIRST,
     .examples = slice_10_examples,
 };

@@ -6,6 +6,8 @@
  * first; sums are accumulated in double. */
 #include <string.h>
 
+#include "operators/real.h"
+#include "operators/gradient.h"
 #include "operators/cast_float.h"
 #include "operators/movement.h"
 #include "operators/vector_math.h"
@@ -258,7 +260,37 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
-#define SOFTMAX(symbol, type_, since_)                                                          \
+/* One line: dx += y (dy - sum of dy y), or dy - e^y times the sum of dy. */
+static void backward_line(const softmax_state *s, const float *y, const float *dy, float *dx)
+{
+    double sum = 0;
+    bool logarithm = s->kind == KIND_LOG;
+    for (size_t k = 0; k < s->length * s->inner; k += s->inner)
+        sum += (double)dy[k] * (logarithm ? 1 : (double)y[k]);
+    for (size_t k = 0; k < s->length * s->inner; k += s->inner)
+        dx[k] += logarithm ? (float)((double)dy[k] - exp((double)y[k]) * sum)
+                           : (float)((double)y[k] * ((double)dy[k] - sum));
+}
+
+static oxp_status backward(oxp_node *n)
+{
+    const softmax_state *s = n->state;
+    const float *dy = oxp_dout(n, 0), *y;
+    float *dx = oxp_din(n, 0);
+    if (!dx || !dy || s->kind == KIND_HARD)
+        return OXP_OK;
+    y = oxp_real_saved(n, 0);
+    if (!y)
+        return n->ctx->status;
+    for (size_t o = 0; o < s->outer; o++)
+        for (size_t i = 0; i < s->inner; i++) {
+            size_t at = o * s->length * s->inner + i;
+            backward_line(s, y + at, dy + at, dx + at);
+        }
+    return OXP_OK;
+}
+
+#define SOFTMAX(symbol, type_, since_, backward_)                                               \
     const oxp_operator symbol = {                                                               \
         .domain = "",                                                                           \
         .type = type_,                                                                          \
@@ -269,14 +301,16 @@ static oxp_status forward(oxp_node *n)
         .max_out = 1,                                                                           \
         .prepare = prepare,                                                                     \
         .forward = forward,                                                                     \
+        .backward = backward_,                                                                  \
+        .saves = 1u << 16,                                                                      \
         .examples =                                                                             \
             (const char *const[]){"X[2,3]", "X[2,3,4]", "X[2,3,4]; axis=1", "X[2,3,4]; axis=0", \
                                   "X[2,37]", "X[2,3]:f16", "X[2,3]:f64; axis=-1",               \
                                   "X[3]={1000.0,1001.0,-1000.0}; axis=0", NULL},                \
     };
-SOFTMAX(oxp_op_softmax_1, "Softmax", 1)
-SOFTMAX(oxp_op_softmax_13, "Softmax", 13)
-SOFTMAX(oxp_op_log_softmax_1, "LogSoftmax", 1)
-SOFTMAX(oxp_op_log_softmax_13, "LogSoftmax", 13)
-SOFTMAX(oxp_op_hardmax_1, "Hardmax", 1)
-SOFTMAX(oxp_op_hardmax_13, "Hardmax", 13)
+SOFTMAX(oxp_op_softmax_1, "Softmax", 1, backward)
+SOFTMAX(oxp_op_softmax_13, "Softmax", 13, backward)
+SOFTMAX(oxp_op_log_softmax_1, "LogSoftmax", 1, backward)
+SOFTMAX(oxp_op_log_softmax_13, "LogSoftmax", 13, backward)
+SOFTMAX(oxp_op_hardmax_1, "Hardmax", 1, oxp_backward_zero)
+SOFTMAX(oxp_op_hardmax_13, "Hardmax", 13, oxp_backward_zero)

@@ -5,6 +5,7 @@
  * https://onnx.ai/onnx/operators/onnx__Split.html */
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 typedef struct split_state {
@@ -140,6 +141,8 @@ const oxp_operator oxp_op_split_2 = {
     .max_out = -1,
     .prepare = split_2_prepare,
     .forward = split_forward,
+    .backward = oxp_backward_moved_first,
+    .saves = OXP_SAVES_ALL_BUT_FIRST,
     .examples = split_2_examples,
 };
 
@@ -161,6 +164,8 @@ const oxp_operator oxp_op_split_13 = {
     .values = 2,
     .prepare = split_13_prepare,
     .forward = split_forward,
+    .backward = oxp_backward_moved_first,
+    .saves = OXP_SAVES_ALL_BUT_FIRST,
     .examples = split_13_examples,
 };
 
@@ -181,5 +186,7 @@ const oxp_operator oxp_op_split_18 = {
     .values = 2,
     .prepare = split_18_prepare,
     .forward = split_forward,
+    .backward = oxp_backward_moved_first,
+    .saves = OXP_SAVES_ALL_BUT_FIRST,
     .examples = split_18_examples,
 };

@@ -4,6 +4,7 @@
  * The axes are an attribute before opset 13 and input 1 from then on. Squeeze without axes takes
  * every dimension of 1. https://onnx.ai/onnx/operators/onnx__Squeeze.html,
  * https://onnx.ai/onnx/operators/onnx__Unsqueeze.html */
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 static oxp_status squeeze_to(oxp_node *n, const int64_t *values, size_t count, bool given)
@@ -92,6 +93,7 @@ const oxp_operator oxp_op_squeeze_1 = {
     .min_out = 1,
     .max_out = 1,
     .prepare = squeeze_1_prepare,
+    .backward = oxp_backward_same,
     .examples = squeeze_1_examples,
 };
 
@@ -110,6 +112,7 @@ const oxp_operator oxp_op_squeeze_13 = {
     .max_out = 1,
     .values = 2,
     .prepare = squeeze_13_prepare,
+    .backward = oxp_backward_same,
     .examples = squeeze_13_examples,
 };
 
@@ -128,6 +131,7 @@ const oxp_operator oxp_op_unsqueeze_1 = {
     .min_out = 1,
     .max_out = 1,
     .prepare = unsqueeze_1_prepare,
+    .backward = oxp_backward_same,
     .examples = unsqueeze_1_examples,
 };
 
@@ -148,5 +152,6 @@ const oxp_operator oxp_op_unsqueeze_13 = {
     .max_out = 1,
     .values = 2,
     .prepare = unsqueeze_13_prepare,
+    .backward = oxp_backward_same,
     .examples = unsqueeze_13_examples,
 };

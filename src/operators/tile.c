@@ -1,5 +1,6 @@
 /* tile.c - Tile: the input repeated repeats[i] times along dimension i.
  * https://onnx.ai/onnx/operators/onnx__Tile.html (the form of opset 6) */
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 static oxp_status tile_prepare(oxp_node *n)
@@ -67,5 +68,7 @@ const oxp_operator oxp_op_tile_6 = {
     .values = 2,
     .prepare = tile_prepare,
     .forward = tile_forward,
+    .backward = oxp_backward_moved_first,
+    .saves = OXP_SAVES_ALL_BUT_FIRST,
     .examples = tile_examples,
 };

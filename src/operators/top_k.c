@@ -6,6 +6,7 @@
  * always the sorted one). NaN is above every number. A line of D values costs D log k. */
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 typedef struct top_k_state {
@@ -132,6 +133,35 @@ static oxp_status top_k_forward(oxp_node *n)
     return OXP_OK;
 }
 
+/* The places are found again: output 1 need not be there. */
+static oxp_status top_k_backward(oxp_node *n)
+{
+    const top_k_state *s = n->state;
+    const oxp_tensor *x = n->in[0];
+    const float *dy = oxp_dout(n, 0);
+    float *dx = oxp_din(n, 0);
+    size_t element, k = (size_t)s->k;
+    int64_t outer, inner, count = x->dims[s->axis];
+    if (!dx || !dy)
+        return OXP_OK;
+    OXP_TRY(oxp_move_element(n, 0, &element));
+    OXP_TRY(oxp_move_product(n, s->axis, x->dims, &outer));
+    OXP_TRY(oxp_move_product(n, x->rank - s->axis - 1, x->dims + s->axis + 1, &inner));
+    entry *heap = oxp_node_scratch(n, k, sizeof *heap);
+    if (!heap)
+        return n->ctx->status;
+    for (int64_t o = 0; o < outer; o++)
+        for (int64_t i = 0; i < inner; i++) {
+            int64_t first = o * count * inner + i;
+            select_line(heap, k, (const char *)x->data + (size_t)first * element, (size_t)count,
+                        (size_t)inner * element, x->dtype, s->largest);
+            for (size_t r = 0; r < k; r++)
+                dx[first + heap[r].index * inner] +=
+                    dy[((size_t)o * k + r) * (size_t)inner + (size_t)i];
+        }
+    return OXP_OK;
+}
+
 static const char *const top_k_1_examples[] = {"X[3,4]; axis=1 k=3", "X[3,4]; axis=0 k=1", NULL};
 
 const oxp_operator oxp_op_top_k_1 = {
@@ -144,6 +174,8 @@ const oxp_operator oxp_op_top_k_1 = {
     .max_out = 2,
     .prepare = top_k_1_prepare,
     .forward = top_k_forward,
+    .backward = top_k_backward,
+    .saves = 1,
     .examples = top_k_1_examples,
 };
 
@@ -166,5 +198,7 @@ const oxp_operator oxp_op_top_k_10 = {
     .values = 2,
     .prepare = top_k_10_prepare,
     .forward = top_k_forward,
+    .backward = top_k_backward,
+    .saves = 1,
     .examples = top_k_10_examples,
 };

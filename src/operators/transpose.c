@@ -3,6 +3,7 @@
  * A permutation that only moves dimensions of 1 leaves the memory as it is and gives the input's.
  * The others are one strided copy, which finds matrix transposes and runs by itself (movement.c).
  * https://onnx.ai/onnx/operators/onnx__Transpose.html */
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 typedef struct transpose_state {
@@ -103,5 +104,7 @@ const oxp_operator oxp_op_transpose_1 = {
     .max_out = 1,
     .prepare = transpose_prepare,
     .forward = transpose_forward,
+    .backward = oxp_backward_moved_first,
+    .saves = OXP_SAVES_ALL_BUT_FIRST,
     .examples = transpose_examples,
 };

@@ -2,6 +2,7 @@
  * diagonal set to zero. */
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 #include "operators/real.h"
 
@@ -70,6 +71,8 @@ const oxp_operator oxp_op_trilu_14 = {
     .optional = 1u << 1,
     .prepare = prepare,
     .forward = forward,
+    .backward = oxp_backward_moved_first,
+    .saves = OXP_SAVES_ALL_BUT_FIRST,
     .examples = (const char *const[]){"X[3,4]", "X[2,3,3]; upper=0", "X[3,4] k[]:i64={1}",
                                       "X[4,3] k[]:i64={-2}; upper=0", "X[3,3]:bool k[]:i64={9}",
                                       "X[3,3]:i64 k[]:i64={-9}; upper=0", NULL},

@@ -6,6 +6,8 @@
 
 #include "operators/cast_float.h"
 #include "operators/cast_integer.h"
+#include "operators/gradient.h"
+#include "operators/real.h"
 
 typedef struct unary_state {
     const oxp_unary *row;
@@ -70,5 +72,20 @@ oxp_status oxp_unary_forward(oxp_node *n)
             oxp_integer_store(y->data, x->dtype, i, state->row->integer(v, is_unsigned, state->p));
         }
     }
+    return OXP_OK;
+}
+
+/* A row without a derivative is constant piece by piece. */
+oxp_status oxp_unary_backward(oxp_node *n)
+{
+    const unary_state *state = n->state;
+    const float *dy = oxp_dout(n, 0), *x;
+    float *dx = oxp_din(n, 0);
+    if (!dy || !dx || !state->row->df)
+        return OXP_OK;
+    x = oxp_real_in(n, 0);
+    if (!x)
+        return n->ctx->status;
+    state->row->df(x, dy, dx, n->in[0]->count, state->p);
     return OXP_OK;
 }

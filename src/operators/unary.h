@@ -18,8 +18,7 @@ typedef struct oxp_unary {
     /* x is sign- or zero-extended; the result is cut to the type. NULL: floats only. */
     int64_t (*integer)(int64_t x, bool is_unsigned, const float *p);
     /* dx += dy f'(x) */
-    void (*df)(const float *x, const float *y, const float *dy, float *dx, size_t count,
-               const float *p);
+    void (*df)(const float *x, const float *dy, float *dx, size_t count, const float *p);
     struct {
         const char *name;
         float otherwise;
@@ -48,10 +47,27 @@ typedef struct oxp_unary {
         return (expression);                         \
     }
 
+/* dx += dy f'(v): `derivative` is f' of v, with a and b the attributes. */
+#define OXP_UNARY_DF(function, derivative)                                                 \
+    OXP_HOT static void function(const float *x, const float *dy, float *dx, size_t count, \
+                                 const float *p)                                           \
+    {                                                                                      \
+        float a = p[0], b = p[1];                                                          \
+        (void)a;                                                                           \
+        (void)b;                                                                           \
+        OXP_LANES                                                                          \
+        for (size_t i = 0; i < count; i++) {                                               \
+            float v = x[i];                                                                \
+            (void)v;                                                                       \
+            dx[i] += dy[i] * (derivative);                                                 \
+        }                                                                                  \
+    }
+
 /* Finds the node's type in the table, reads its attributes and shapes the output. */
 oxp_status oxp_unary_prepare(oxp_node *n, const oxp_unary *table, size_t rows);
 oxp_status oxp_unary_prepare_row(oxp_node *n, const oxp_unary *row);
 oxp_status oxp_unary_forward(oxp_node *n);
+oxp_status oxp_unary_backward(oxp_node *n);
 
 #define OXP_UNARY_OPERATOR(symbol, domain_, type_, since_, prepare_, ...) \
     const oxp_operator symbol = {                                         \
@@ -64,6 +80,8 @@ oxp_status oxp_unary_forward(oxp_node *n);
         .max_out = 1,                                                     \
         .prepare = prepare_,                                              \
         .forward = oxp_unary_forward,                                     \
+        .backward = oxp_unary_backward,                                   \
+        .saves = 1,                                                       \
         .examples = (const char *const[]){__VA_ARGS__, NULL},             \
     };
 

@@ -80,6 +80,7 @@ static oxp_status forward(oxp_node *n)
         .max_out = 1,                                         \
         .prepare = prepare_,                                  \
         .forward = forward,                                   \
+        .backward = oxp_backward_zero,                        \
         .examples = (const char *const[]){__VA_ARGS__, NULL}, \
     };
 

@@ -50,6 +50,25 @@ OXP_UNARY_F64(acosh_f64, acosh(v))
 OXP_UNARY_F32(atanh_f32, atanhf(v))
 OXP_UNARY_F64(atanh_f64, atanh(v))
 
+OXP_UNARY_DF(abs_df, v > 0.0f ? 1.0f : v < 0.0f ? -1.0f : 0.0f)
+OXP_UNARY_DF(neg_df, -1.0f)
+OXP_UNARY_DF(sqrt_df, 0.5f / sqrtf(v))
+OXP_UNARY_DF(reciprocal_df, -1.0f / (v * v))
+OXP_UNARY_DF(exp_df, oxp_expf(v))
+OXP_UNARY_DF(log_df, 1.0f / v)
+OXP_UNARY_DF(erf_df, 1.12837917f * oxp_expf(-v * v))
+OXP_UNARY_DF(sin_df, cosf(v))
+OXP_UNARY_DF(cos_df, -sinf(v))
+OXP_UNARY_DF(tan_df, 1.0f / (cosf(v) * cosf(v)))
+OXP_UNARY_DF(asin_df, 1.0f / sqrtf((1.0f - v) * (1.0f + v)))
+OXP_UNARY_DF(acos_df, -1.0f / sqrtf((1.0f - v) * (1.0f + v)))
+OXP_UNARY_DF(atan_df, 1.0f / (1.0f + v * v))
+OXP_UNARY_DF(sinh_df, coshf(v))
+OXP_UNARY_DF(cosh_df, sinhf(v))
+OXP_UNARY_DF(asinh_df, 1.0f / sqrtf(1.0f + v * v))
+OXP_UNARY_DF(acosh_df, 1.0f / sqrtf((v - 1.0f) * (v + 1.0f)))
+OXP_UNARY_DF(atanh_df, 1.0f / ((1.0f - v) * (1.0f + v)))
+
 static int64_t negative(int64_t x)
 {
     return (int64_t)(0 - (uint64_t)x);
@@ -75,28 +94,28 @@ static int64_t sign_integer(int64_t x, bool is_unsigned, const float *p)
 }
 
 static const oxp_unary functions[] = {
-    {.type = "Abs", .f32 = abs_f32, .f64 = abs_f64, .integer = abs_integer},
-    {.type = "Neg", .f32 = neg_f32, .f64 = neg_f64, .integer = neg_integer},
+    {.type = "Abs", .f32 = abs_f32, .f64 = abs_f64, .df = abs_df, .integer = abs_integer},
+    {.type = "Neg", .f32 = neg_f32, .f64 = neg_f64, .df = neg_df, .integer = neg_integer},
     {.type = "Sign", .f32 = sign_f32, .f64 = sign_f64, .integer = sign_integer},
     {.type = "Floor", .f32 = floor_f32, .f64 = floor_f64},
     {.type = "Ceil", .f32 = ceil_f32, .f64 = ceil_f64},
     {.type = "Round", .f32 = round_f32, .f64 = round_f64},
-    {.type = "Sqrt", .f32 = sqrt_f32, .f64 = sqrt_f64},
-    {.type = "Reciprocal", .f32 = reciprocal_f32, .f64 = reciprocal_f64},
-    {.type = "Exp", .f32 = exp_f32, .f64 = exp_f64},
-    {.type = "Log", .f32 = log_f32, .f64 = log_f64},
-    {.type = "Erf", .f32 = erf_f32, .f64 = erf_f64},
-    {.type = "Sin", .f32 = sin_f32, .f64 = sin_f64},
-    {.type = "Cos", .f32 = cos_f32, .f64 = cos_f64},
-    {.type = "Tan", .f32 = tan_f32, .f64 = tan_f64},
-    {.type = "Asin", .f32 = asin_f32, .f64 = asin_f64},
-    {.type = "Acos", .f32 = acos_f32, .f64 = acos_f64},
-    {.type = "Atan", .f32 = atan_f32, .f64 = atan_f64},
-    {.type = "Sinh", .f32 = sinh_f32, .f64 = sinh_f64},
-    {.type = "Cosh", .f32 = cosh_f32, .f64 = cosh_f64},
-    {.type = "Asinh", .f32 = asinh_f32, .f64 = asinh_f64},
-    {.type = "Acosh", .f32 = acosh_f32, .f64 = acosh_f64},
-    {.type = "Atanh", .f32 = atanh_f32, .f64 = atanh_f64},
+    {.type = "Sqrt", .f32 = sqrt_f32, .f64 = sqrt_f64, .df = sqrt_df},
+    {.type = "Reciprocal", .f32 = reciprocal_f32, .f64 = reciprocal_f64, .df = reciprocal_df},
+    {.type = "Exp", .f32 = exp_f32, .f64 = exp_f64, .df = exp_df},
+    {.type = "Log", .f32 = log_f32, .f64 = log_f64, .df = log_df},
+    {.type = "Erf", .f32 = erf_f32, .f64 = erf_f64, .df = erf_df},
+    {.type = "Sin", .f32 = sin_f32, .f64 = sin_f64, .df = sin_df},
+    {.type = "Cos", .f32 = cos_f32, .f64 = cos_f64, .df = cos_df},
+    {.type = "Tan", .f32 = tan_f32, .f64 = tan_f64, .df = tan_df},
+    {.type = "Asin", .f32 = asin_f32, .f64 = asin_f64, .df = asin_df},
+    {.type = "Acos", .f32 = acos_f32, .f64 = acos_f64, .df = acos_df},
+    {.type = "Atan", .f32 = atan_f32, .f64 = atan_f64, .df = atan_df},
+    {.type = "Sinh", .f32 = sinh_f32, .f64 = sinh_f64, .df = sinh_df},
+    {.type = "Cosh", .f32 = cosh_f32, .f64 = cosh_f64, .df = cosh_df},
+    {.type = "Asinh", .f32 = asinh_f32, .f64 = asinh_f64, .df = asinh_df},
+    {.type = "Acosh", .f32 = acosh_f32, .f64 = acosh_f64, .df = acosh_df},
+    {.type = "Atanh", .f32 = atanh_f32, .f64 = atanh_f64, .df = atanh_df},
 };
 
 static oxp_status prepare(oxp_node *n)

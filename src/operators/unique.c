@@ -5,6 +5,7 @@
  * NaNs are one value, above all others. */
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 
 typedef struct unique_state {
@@ -120,21 +121,30 @@ static oxp_status write_indices(oxp_node *n, int output, const size_t *values, s
     return OXP_OK;
 }
 
+static oxp_status read_items(oxp_node *n, const unique_state *s, items *t)
+{
+    const oxp_tensor *x = n->in[0];
+    int64_t outer, inner;
+    *t = (items){.dtype = x->dtype, .data = x->data, .outer = 1, .count = x->count, .inner = 1};
+    OXP_TRY(oxp_move_element(n, 0, &t->element));
+    if (s->flat)
+        return OXP_OK;
+    OXP_TRY(oxp_move_product(n, s->axis, x->dims, &outer));
+    OXP_TRY(oxp_move_product(n, x->rank - s->axis - 1, x->dims + s->axis + 1, &inner));
+    t->outer = (size_t)outer;
+    t->inner = (size_t)inner;
+    t->count = (size_t)x->dims[s->axis];
+    return OXP_OK;
+}
+
 static oxp_status unique_forward(oxp_node *n)
 {
     const unique_state *s = n->state;
     const oxp_tensor *x = n->in[0];
-    items t = {.dtype = x->dtype, .data = x->data, .outer = 1, .count = x->count, .inner = 1};
-    int64_t dims[OXP_MAX_RANK], outer, inner;
-    OXP_TRY(oxp_move_element(n, 0, &t.element));
-    if (!s->flat) {
-        OXP_TRY(oxp_move_product(n, s->axis, x->dims, &outer));
-        OXP_TRY(oxp_move_product(n, x->rank - s->axis - 1, x->dims + s->axis + 1, &inner));
-        t.outer = (size_t)outer;
-        t.inner = (size_t)inner;
-        t.count = (size_t)x->dims[s->axis];
-        memcpy(dims, x->dims, sizeof dims);
-    }
+    items t;
+    int64_t dims[OXP_MAX_RANK];
+    OXP_TRY(read_items(n, s, &t));
+    memcpy(dims, x->dims, sizeof dims);
     classes c = {0};
     OXP_TRY(find_classes(n, &t, s->sorted, &c));
     dims[s->flat ? 0 : s->axis] = (int64_t)c.count;
@@ -150,8 +160,27 @@ static oxp_status unique_forward(oxp_node *n)
     return write_indices(n, 3, c.counts, c.count);
 }
 
+/* The first of equal items gets their gradient. */
+static oxp_status unique_backward(oxp_node *n)
+{
+    const unique_state *s = n->state;
+    items t;
+    classes c = {0};
+    const float *dy = oxp_dout(n, 0);
+    float *dx = oxp_din(n, 0);
+    if (!dx || !dy)
+        return OXP_OK;
+    OXP_TRY(read_items(n, s, &t));
+    OXP_TRY(find_classes(n, &t, s->sorted, &c));
+    for (size_t o = 0; o < t.outer; o++)
+        for (size_t k = 0; k < c.count; k++, dy += t.inner)
+            oxp_gradient_add(dx + (o * t.count + c.first[k]) * t.inner, dy, t.inner, 1);
+    return OXP_OK;
+}
+
 static const char *const unique_examples[] = {
     "X[6]={2.0,1.0,1.0,3.0,4.0,3.0}",
+    "X[4]={3.0,1.0,2.0,5.0}",
     "X[6]:i64={2,1,1,3,4,3}; sorted=0 outputs=4",
     "X[3,3]={1.0,0.0,0.0,1.0,0.0,0.0,2.0,3.0,4.0}; axis=0 outputs=4",
     "X[2,4]:i32={1,0,2,0,1,0,2,0}; axis=-1 sorted=0",
@@ -168,5 +197,7 @@ const oxp_operator oxp_op_unique_11 = {
     .max_out = 4,
     .prepare = unique_prepare,
     .forward = unique_forward,
+    .backward = unique_backward,
+    .saves = 1,
     .examples = unique_examples,
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "operators/cast_float.h"
+#include "operators/gradient.h"
 
 OXP_BINARY_LOOP(OXP_HOT, min_f32, float, float, a < b || a != a ? a : b)
 OXP_BINARY_LOOP(OXP_HOT, max_f32, float, float, a > b || a != a ? a : b)
@@ -109,7 +110,63 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
-#define VARIADIC(symbol, type_, ...)                          \
+/* The first input that made an element of an extreme gets its gradient. */
+static void choose(oxp_node *n, bool largest, float *parts, int *chosen)
+{
+    const oxp_tensor *out = &n->out[0];
+    oxp_broadcast plan;
+    for (int i = 0; i < n->in_count; i++) {
+        oxp_broadcast_cursor at = {0};
+        oxp_broadcast_plan(&plan, out->rank, out->dims, 1, &n->in[i]);
+        size_t run = oxp_broadcast_run(&plan), runs = oxp_broadcast_runs(&plan);
+        size_t step = oxp_broadcast_advances(&plan, 0);
+        for (size_t r = 0; r < runs; r++, oxp_broadcast_next(&plan, &at))
+            for (size_t k = 0; k < run; k++) {
+                float v = (float)oxp_tensor_real(n->in[i], at.offset[0] + k * step);
+                float *best = &parts[r * run + k];
+                if (i > 0 && !(largest ? v > *best : v < *best))
+                    continue;
+                *best = v;
+                chosen[r * run + k] = i;
+            }
+    }
+}
+
+static oxp_status backward_extreme(oxp_node *n)
+{
+    const variadic_state *state = n->state;
+    const oxp_tensor *out = &n->out[0];
+    const float *dy = oxp_dout(n, 0);
+    float *parts = oxp_node_scratch(n, out->count, sizeof *parts);
+    int *chosen = oxp_node_scratch(n, out->count, sizeof *chosen);
+    if (!parts || !chosen)
+        return n->ctx->status;
+    if (!dy)
+        return OXP_OK;
+    choose(n, state->row == &functions[1], parts, chosen);
+    for (int i = 0; i < n->in_count; i++) {
+        if (!oxp_din(n, i))
+            continue;
+        for (size_t k = 0; k < out->count; k++)
+            parts[k] = chosen[k] == i ? dy[k] : 0.0f;
+        OXP_TRY(oxp_gradient_reduce(n, oxp_din(n, i), n->in[i], parts, out->rank, out->dims, 1));
+    }
+    return OXP_OK;
+}
+
+static oxp_status backward_sum(oxp_node *n)
+{
+    const variadic_state *state = n->state;
+    const oxp_tensor *out = &n->out[0];
+    float scale = state->mean ? 1.0f / (float)n->in_count : 1.0f;
+    for (int i = 0; oxp_dout(n, 0) && i < n->in_count; i++)
+        if (oxp_din(n, i))
+            OXP_TRY(oxp_gradient_reduce(n, oxp_din(n, i), n->in[i], oxp_dout(n, 0), out->rank,
+                                        out->dims, scale));
+    return OXP_OK;
+}
+
+#define VARIADIC(symbol, type_, backward_, saves_, ...)       \
     const oxp_operator symbol = {                             \
         .domain = "",                                         \
         .type = type_,                                        \
@@ -120,14 +177,16 @@ static oxp_status forward(oxp_node *n)
         .max_out = 1,                                         \
         .prepare = prepare,                                   \
         .forward = forward,                                   \
+        .backward = backward_,                                \
+        .saves = saves_,                                      \
         .examples = (const char *const[]){__VA_ARGS__, NULL}, \
     };
 
-VARIADIC(oxp_op_min_6, "Min", "A[2,3]", "A[2,3] B[2,3]", "A[2,3] B[3] C[]",
-         "A[3]:i8 B[3]:i8={-1,2,3}", "A[3]:f16 B[]:f16")
-VARIADIC(oxp_op_max_6, "Max", "A[2,3]", "A[2,3] B[2,3]", "A[2,1] B[3] C[]", "A[3]:u64 B[]:u64={2}",
-         "A[3]:bf16 B[3]:bf16")
-VARIADIC(oxp_op_sum_6, "Sum", "A[2,3]", "A[2,3] B[2,3] C[2,3]", "A[2,1] B[3] C[]",
+VARIADIC(oxp_op_min_6, "Min", backward_extreme, 0xffff, "A[2,3]", "A[2,3] B[2,3]",
+         "A[2,3] B[3] C[]", "A[3]:i8 B[3]:i8={-1,2,3}", "A[3]:f16 B[]:f16")
+VARIADIC(oxp_op_max_6, "Max", backward_extreme, 0xffff, "A[2,3]", "A[2,3] B[2,3]",
+         "A[2,1] B[3] C[]", "A[3]:u64 B[]:u64={2}", "A[3]:bf16 B[3]:bf16")
+VARIADIC(oxp_op_sum_6, "Sum", backward_sum, 0, "A[2,3]", "A[2,3] B[2,3] C[2,3]", "A[2,1] B[3] C[]",
          "A[3]:f64 B[]:f64")
-VARIADIC(oxp_op_mean_6, "Mean", "A[2,3]", "A[2,3] B[2,3] C[2,3]", "A[2,1] B[3] C[]",
-         "A[3]:f16 B[3]:f16")
+VARIADIC(oxp_op_mean_6, "Mean", backward_sum, 0, "A[2,3]", "A[2,3] B[2,3] C[2,3]",
+         "A[2,1] B[3] C[]", "A[3]:f16 B[3]:f16")

@@ -1,6 +1,6 @@
 /* where.c - Where: output = condition ? X : Y, elementwise with broadcasting of all three.
  * Elements of 1, 2, 4 and 8 bytes are copied as they are. */
-#include "operators/broadcast.h"
+#include "operators/gradient.h"
 #include "operators/vector_math.h"
 
 typedef struct run {
@@ -107,6 +107,11 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
+static oxp_status backward(oxp_node *n)
+{
+    return oxp_backward_moved(n, 1u << 1 | 1u << 2);
+}
+
 const oxp_operator oxp_op_where_9 = {
     .domain = "",
     .type = "Where",
@@ -117,6 +122,8 @@ const oxp_operator oxp_op_where_9 = {
     .max_out = 1,
     .prepare = prepare,
     .forward = forward,
+    .backward = backward,
+    .saves = 1,
     .examples =
         (const char *const[]){"C[2,3]:bool X[2,3] Y[2,3]", "C[2,3]:bool X[] Y[3]",
                               "C[2,1]:bool X[3]:i64 Y[2,3]:i64", "C[]:bool X[2]:f16 Y[1]:f16",

@@ -105,3 +105,39 @@ Test(histogram, quantiles_agree_with_a_sorted_array_to_one_bin)
                       "share %g", shares[i]);
     }
 }
+
+/* Long runs are counted in turns, and neighbours that are equal are the usual case. */
+Test(histogram, long_runs_count_like_single_values)
+{
+    enum { LONG = 300000 };
+    float *x = malloc(LONG * sizeof *x);
+    oxp_random r = oxp_random_make(4, 5, 6);
+    cr_assert_not_null(x);
+    for (size_t i = 0; i < LONG; i++)
+        x[i] = i % 3 == 0 ? (float)oxp_random_normal(&r) : 0.0f;
+    oxp_histogram_init(&a);
+    oxp_histogram_add(&a, x, LONG);
+    oxp_histogram_init(&b);
+    for (size_t i = 0; i < LONG; i++)
+        oxp_histogram_add(&b, &x[i], 1);
+    cr_expect(same(&a, &b));
+    free(x);
+}
+
+Test(distance, leaves_out_masks_and_what_is_not_finite)
+{
+    float x[40], y[40];
+    for (int i = 0; i < 40; i++) {
+        x[i] = (float)i;
+        y[i] = (float)i + 0.5f;
+    }
+    cr_expect_float_eq(oxp_squared_distance(x, y, 40), 10, 1e-12);
+    x[3] = -3.4e38f;
+    x[17] = NAN;
+    y[39] = INFINITY;
+    cr_expect_float_eq(oxp_squared_distance(x, y, 40), 9.25, 1e-12);
+    float low, high;
+    oxp_extremes(x, 40, &low, &high);
+    cr_expect_eq(low, -3.4e38f);
+    cr_expect_eq(high, 39);
+}
