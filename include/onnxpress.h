@@ -156,13 +156,22 @@ typedef struct oxp_compress_options {
     /* Large tensors go into a second file, `output` with ".data" behind its name, which belongs
      * beside it. A model above 2 GiB, which one file cannot hold, is always written so. */
     bool external_data;
+    /* factors moved between layers so that 8 bits lose less: "auto" (where the quantised model
+     * measurably gains), "on", "off"; NULL = auto */
+    const char *equalize;
+    /* codes of 8-bit weights: "nearest", "gptq" (for the least error of the layer's output, with
+     * samples), "auto" (gptq where there are samples); NULL = auto */
+    const char *rounding;
+    /* the mean error of a layer taken off its bias, with samples: "auto" (where that costs few
+     * bytes), "on", "off"; NULL = auto */
+    const char *bias_correction;
 } oxp_compress_options;
 
 #define OXP_COMPRESS_OPTIONS_INIT                                                                 \
     {                                                                                             \
         sizeof(oxp_compress_options), OXP_INPUT_OPTIONS_INIT, NULL, NULL, NULL, NULL, NULL, NULL, \
             NULL, 20.0, NULL, NULL, NULL, NULL, NULL, NULL, false, false, false, false, true,     \
-            false                                                                                 \
+            false, NULL, NULL, NULL                                                               \
     }
 
 /* Compresses a model file. `output` appears complete or not at all; the reported errors were
@@ -239,6 +248,33 @@ typedef struct oxp_samples_options {
  * (means inside a known range). OXP_EBOUND with a report when they are not enough. */
 OXP_API oxp_status oxp_samples_file(oxp_report **out, oxp_ctx *ctx, const char *model,
                                     const char *data, const oxp_samples_options *options);
+
+/* ---- what a change of a weight costs ---- */
+
+typedef struct oxp_sensitivity_options {
+    size_t size;
+    oxp_input_options input;
+    const char *labels;    /* .npy, or NULL; for "empirical" */
+    const char *estimator; /* "factor", "sampled", "exact", "forward", "empirical"; NULL = factor */
+    /* "categorical", "bernoulli", "gaussian", "embedding"; NULL: read off the graph's end */
+    const char *output_kind;
+    const char *const *outputs; /* names of those that count, NULL-terminated; NULL: all */
+    double loss;                /* that the budgets share, in nats */
+    bool measure;               /* also the loss of each candidate alone: a run for each */
+    const char *report;         /* an HTML page, replaced atomically; or NULL */
+} oxp_sensitivity_options;
+
+#define OXP_SENSITIVITY_OPTIONS_INIT                                                           \
+    {                                                                                          \
+        sizeof(oxp_sensitivity_options), OXP_INPUT_OPTIONS_INIT, NULL, NULL, NULL, NULL, 0.01, \
+            false, NULL                                                                        \
+    }
+
+/* Per weight the trace of the Fisher information with its interval, the budget, and the predicted
+ * loss of each candidate with its real change: 1/2 mean (g . delta)^2, g gradients of the model's
+ * own log-probabilities (KL to second order). */
+OXP_API oxp_status oxp_sensitivity_file(oxp_report **out, oxp_ctx *ctx, const char *model,
+                                        const char *data, const oxp_sensitivity_options *options);
 
 /* ---- what a model costs where it runs ---- */
 

@@ -408,12 +408,12 @@ static oxp_status hold_set(loaded_set **out, oxp_dataset *d, oxp_ctx *ctx, size_
 
 /* ---- samples ---- */
 
-/* A set that was read again must be what was checked. */
-static oxp_status check_hash(const oxp_dataset *d, oxp_ctx *ctx, size_t call,
+/* A set that was read again, or that lies in a mapped file, must be what was checked. */
+static oxp_status check_hash(const oxp_dataset *d, oxp_ctx *ctx, size_t call, bool mapped,
                              const oxp_tensor *inputs)
 {
     uint64_t hash;
-    if (d->set_count == 1)
+    if (d->set_count == 1 && !mapped)
         return OXP_OK;
     OXP_TRY(hash_inputs(ctx, inputs, d->input_count, &hash));
     if (hash == d->calls[call].hash)
@@ -431,9 +431,10 @@ oxp_status oxp_dataset_sample(oxp_dataset *d, oxp_ctx *ctx, size_t call, oxp_ten
     const data_call *c = &d->calls[call];
     OXP_TRY(hold_set(&l, d, ctx, c->set));
     oxp_status status = make_tensors(d, ctx, l, c->index, 0, d->input_count, inputs);
+    bool mapped = l->file.mapping != NULL;
     drop_set(d, l);
     OXP_TRY(status);
-    status = check_hash(d, ctx, call, inputs);
+    status = check_hash(d, ctx, call, mapped, inputs);
     if (status != OXP_OK)
         release_all(inputs, d->input_count);
     return status;

@@ -16,10 +16,10 @@
  * inputs have more.
  *
  * Opening reads everything once: names, types, shapes, NaN and infinity, hashes; so bad data ends a
- * run at its start. A single file then stays in memory; of a folder one file at a time is kept. All
- * errors are OXP_EDATA unless stated: E-CALIB-EMPTY, E-CALIB-NAME, E-CALIB-DTYPE, E-CALIB-SHAPE,
- * E-CALIB-NONFINITE, E-CHANGED (a file changed after it was checked), those of npy.h and npz.h, and
- * those of oxp_file_read(). */
+ * run at its start. A single file then stays in memory, or mapped; of a folder one file at a time
+ * is kept. All errors are OXP_EDATA unless stated: E-CALIB-EMPTY, E-CALIB-NAME, E-CALIB-DTYPE,
+ * E-CALIB-SHAPE, E-CALIB-NONFINITE, E-CHANGED (a file changed after it was checked), those of
+ * npy.h and npz.h, and those of oxp_file_read(). */
 #ifndef OXP_CALIBRATION_DATASET_H
 #define OXP_CALIBRATION_DATASET_H
 

@@ -45,7 +45,8 @@ typedef struct loaded_set {
     size_t calls, rows;
     oxp_tensor *tensors; /* one per slot; OXP_UNDEFINED: the set has none */
     size_t slot_count;
-    oxp_arena arena; /* of tensors that borrow */
+    oxp_arena arena;     /* of tensors that borrow */
+    oxp_file_bytes file; /* that tensors borrow from; all zero when none does */
 } loaded_set;
 
 typedef struct data_call {

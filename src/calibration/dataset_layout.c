@@ -369,6 +369,8 @@ static oxp_status copy_rows(oxp_tensor *out, oxp_ctx *ctx, const oxp_tensor *t, 
     if (part.count > 0)
         for (size_t i = 0; i < outer; i++)
             memcpy(to + i * rows * inner, from + i * stride, rows * inner);
+    if (t->storage == NULL) /* borrowed from a file that may be mapped */
+        oxp_pages_release(ctx, from, outer == 1 ? rows * inner : 0);
     *out = part;
     return OXP_OK;
 }

@@ -151,6 +151,7 @@ void oxp_set_free(loaded_set *l)
         oxp_tensor_release(&l->tensors[i]);
     oxp_free(l->tensors);
     oxp_arena_free(&l->arena);
+    oxp_file_close(&l->file);
     oxp_free(l);
 }
 
@@ -161,18 +162,28 @@ static oxp_status add_file_id(oxp_dataset *d, oxp_file_id id)
     return OXP_OK;
 }
 
-/* Reads a data file; at the first time hashes it and keeps its identity. */
-static oxp_status read_file(uint8_t **out, size_t *bytes, oxp_ctx *ctx, oxp_dataset *d,
-                            const char *path, data_hasher *hasher)
+#define PIECE_BYTES ((size_t)4 << 20)
+
+static void hash_file(data_hasher *hasher, oxp_ctx *ctx, const oxp_file_bytes *file)
 {
-    oxp_file_id id;
-    OXP_TRY(oxp_file_read(out, bytes, ctx, path, ctx->budget->limit, OXP_EDATA, &id));
+    for (size_t at = 0; at < file->bytes; at += PIECE_BYTES) {
+        size_t piece = file->bytes - at < PIECE_BYTES ? file->bytes - at : PIECE_BYTES;
+        oxp_hasher_add(hasher, file->data + at, piece);
+        oxp_pages_release(ctx, file->data + at, piece);
+    }
+}
+
+/* Reads a data file; at the first time hashes it and keeps its identity. */
+static oxp_status read_file(oxp_file_bytes *file, oxp_ctx *ctx, oxp_dataset *d, const char *path,
+                            data_hasher *hasher)
+{
+    OXP_TRY(oxp_file_open(file, ctx, path, SIZE_MAX, OXP_EDATA));
     if (hasher == NULL)
         return OXP_OK;
-    oxp_hasher_add(hasher, *out, *bytes);
-    oxp_status status = add_file_id(d, id);
+    hash_file(hasher, ctx, file);
+    oxp_status status = add_file_id(d, file->id);
     if (status != OXP_OK)
-        oxp_free(*out);
+        oxp_file_close(file);
     return status;
 }
 
@@ -197,18 +208,28 @@ static oxp_status read_arrays(loaded_set *l, oxp_ctx *ctx, const oxp_dataset *d,
     return status;
 }
 
+static bool borrows(const loaded_set *l)
+{
+    for (size_t i = 0; i < l->slot_count; i++)
+        if (l->tensors[i].data != NULL && l->tensors[i].storage == NULL)
+            return true;
+    return false;
+}
+
 static oxp_status load_npz(loaded_set *l, oxp_ctx *ctx, oxp_dataset *d, const data_set *set,
                            data_hasher *hasher)
 {
-    uint8_t *data;
-    size_t bytes;
+    oxp_file_bytes file;
     oxp_npz *z = NULL;
-    OXP_TRY(read_file(&data, &bytes, ctx, d, set->path, hasher));
-    oxp_status status = oxp_npz_open(&z, ctx, data, bytes);
+    OXP_TRY(read_file(&file, ctx, d, set->path, hasher));
+    oxp_status status = oxp_npz_open(&z, ctx, file.data, file.bytes);
     if (status == OXP_OK)
         status = read_arrays(l, ctx, d, z);
     oxp_npz_free(z);
-    oxp_free(data);
+    if (status == OXP_OK && borrows(l))
+        l->file = file;
+    else
+        oxp_file_close(&file);
     return status;
 }
 
@@ -244,16 +265,16 @@ static oxp_status sole_input(oxp_ctx *ctx, const oxp_dataset *d, size_t *out)
 static oxp_status load_npy(loaded_set *l, oxp_ctx *ctx, oxp_dataset *d, const data_set *set,
                            data_hasher *hasher)
 {
-    uint8_t *data;
-    size_t bytes, slot = 0;
-    OXP_TRY(read_file(&data, &bytes, ctx, d, set->path, hasher));
+    oxp_file_bytes file;
+    size_t slot = 0;
+    OXP_TRY(read_file(&file, ctx, d, set->path, hasher));
     oxp_status status = sole_input(ctx, d, &slot);
-    if (status == OXP_OK && bytes >= 4 && memcmp(data, "PK\x03\x04", 4) == 0)
+    if (status == OXP_OK && file.bytes >= 4 && memcmp(file.data, "PK\x03\x04", 4) == 0)
         status = oxp_fail(ctx, OXP_EDATA, "E-NPY-MAGIC",
                           "not a .npy array but a ZIP archive; a .npz must be named so");
     if (status == OXP_OK)
-        status = oxp_npy_read_memory(&l->tensors[slot], ctx, data, bytes);
-    oxp_free(data);
+        status = oxp_npy_read_memory(&l->tensors[slot], ctx, file.data, file.bytes);
+    oxp_file_close(&file);
     return status;
 }
 
@@ -312,10 +333,9 @@ static oxp_status read_tensor_file(oxp_tensor *out, const char **name, loaded_se
                                    oxp_dataset *d, const pb_file *file, data_hasher *hasher)
 {
     if (hasher != NULL) {
-        uint8_t *data;
-        size_t bytes;
-        OXP_TRY(read_file(&data, &bytes, ctx, d, file->path, hasher));
-        oxp_free(data);
+        oxp_file_bytes bytes;
+        OXP_TRY(read_file(&bytes, ctx, d, file->path, hasher));
+        oxp_file_close(&bytes);
     }
     *name = "";
     OXP_TRY(oxp_tensor_file_read(out, name, &l->arena, ctx, file->path));

@@ -12,6 +12,7 @@ typedef struct oxp_input_statistic {
     double sum;      /* of the elements */
     double score;    /* oxp_scale_score() at the tensor's scale */
     size_t elements; /* finite ones that set a range */
+    bool outside;    /* one element, drawn at random, lies outside the calibrated range */
 } oxp_input_statistic;
 
 typedef struct oxp_input_statistics {

@@ -104,6 +104,18 @@ static void compare_rows(oxp_difference *d, oxp_output_kind kind, const oxp_tens
     }
 }
 
+/* p log(p / q) + (1 - p) log((1 - p) / (1 - q)), summed over elements. */
+static double bernoulli_kl(const oxp_tensor *a, const oxp_tensor *b)
+{
+    double sum = 0;
+    for (size_t i = 0; i < a->count; i++) {
+        double p = oxp_tensor_real(a, i), q = oxp_tensor_real(b, i);
+        q = fmin(fmax(q, 1e-30), 1 - 1e-12);
+        sum += (p > 0 ? p * log(p / q) : 0) + (p < 1 ? (1 - p) * log((1 - p) / (1 - q)) : 0);
+    }
+    return sum;
+}
+
 void oxp_difference_of(oxp_difference *out, oxp_output_kind kind, const oxp_tensor *a,
                        const oxp_tensor *b, const int64_t *labels, size_t label_count)
 {
@@ -123,6 +135,8 @@ void oxp_difference_of(oxp_difference *out, oxp_output_kind kind, const oxp_tens
         out->other += y * y;
         out->max_abs = fmax(out->max_abs, fabs(e));
     }
+    if (kind == OXP_KIND_BERNOULLI)
+        out->kl = bernoulli_kl(a, b);
     if (is_categorical(kind))
         compare_rows(out, kind, a, b, labels, label_count);
 }

@@ -24,7 +24,7 @@ typedef struct oxp_difference {
     double noise;      /* sum (a - b)^2 */
     double dot, other; /* sum a b, sum b^2 */
     double max_abs;
-    double kl; /* sum over rows of KL(a || b) in nats; categorical kinds */
+    double kl; /* sum over rows (categorical) or elements (bernoulli) of KL(a || b) in nats */
     size_t rows, agree;
     size_t labelled, correct_a, correct_b, only_a,
         only_b; /* rows with a label; right in one alone */

@@ -339,6 +339,14 @@ static oxp_status shape_by(oxp_tensor *t, oxp_ctx *ctx, const oxp_npy_header *h,
     return OXP_OK;
 }
 
+/* The data in place, where it has the form that is wanted. */
+static const uint8_t *take_data(oxp_ctx *ctx, const oxp_npy_source *source, const oxp_npy_header *h,
+                                size_t data_bytes)
+{
+    bool ready = !h->swapped && h->dtype != OXP_BOOL && !(h->fortran_order && h->rank > 1);
+    return ready && source->take != NULL ? source->take(source->user, ctx, data_bytes) : NULL;
+}
+
 static oxp_status read_data(oxp_tensor *out, oxp_ctx *ctx, const oxp_npy_source *source,
                             const oxp_npy_header *h, size_t data_bytes)
 {
@@ -346,6 +354,11 @@ static oxp_status read_data(oxp_tensor *out, oxp_ctx *ctx, const oxp_npy_source 
     oxp_status status;
     size_t size = oxp_dtype_bits(h->dtype) / 8;
     OXP_TRY(shape_by(&t, ctx, h, data_bytes));
+    t.data = (void *)(uintptr_t)take_data(ctx, source, h, data_bytes);
+    if (t.data != NULL) {
+        *out = t;
+        return OXP_OK;
+    }
     OXP_TRY(oxp_tensor_alloc(&t, ctx, "array"));
     OXP_TRY_GOTO(source->read(source->user, ctx, t.data, data_bytes), fail);
     if (h->swapped)

@@ -17,10 +17,13 @@
 typedef struct oxp_npy_source {
     size_t bytes; /* all that there are, header included */
     oxp_status (*read)(void *user, oxp_ctx *ctx, void *out, size_t bytes); /* exactly so many */
+    /* Takes so many where they lie, or gives NULL. NULL: never. */
+    const uint8_t *(*take)(void *user, oxp_ctx *ctx, size_t bytes);
     void *user;
 } oxp_npy_source;
 
-/* Reads one array into C order and the byte order of this machine. Nothing is allocated before the
+/* Reads one array into C order and the byte order of this machine. What source->take() gives is
+ * borrowed as it lies, aligned to nothing. Nothing is allocated before the
  * sizes were held against source->bytes. E-NPY-MAGIC, E-NPY-HEADER, E-NPY-PICKLE, E-NPY-DTYPE,
  * E-NPY-LEN, E-SHAPE-OVERFLOW, E-DATA-RANGE (a bool that is neither 0 nor 1), E-LIMIT-RANK and
  * E-LIMIT-MEM (OXP_ELIMIT). */

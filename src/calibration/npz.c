@@ -532,6 +532,26 @@ static oxp_status stream_read(void *user, oxp_ctx *ctx, void *out, size_t bytes)
     return OXP_OK;
 }
 
+#define BORROWED_BYTES ((size_t)1 << 20) /* arrays from here on are not copied */
+#define PIECE_BYTES ((size_t)4 << 20)
+
+/* The CRC is taken piece by piece, and the pages of a mapped archive go again. */
+static const uint8_t *stream_take(void *user, oxp_ctx *ctx, size_t bytes)
+{
+    stream *s = user;
+    const uint8_t *data = s->next;
+    if (s->entry->method != 0 || bytes < BORROWED_BYTES)
+        return NULL;
+    for (size_t at = 0; at < bytes; at += PIECE_BYTES) {
+        size_t piece = bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES;
+        s->crc = crc32_z(s->crc, data + at, piece);
+        oxp_pages_release(ctx, data + at, piece);
+    }
+    s->next += bytes;
+    s->left -= bytes;
+    return data;
+}
+
 /* After the last declared byte: no more may come, nothing may be left, and the CRC must be
  * right. */
 static oxp_status stream_finish(stream *s, oxp_ctx *ctx)
@@ -556,7 +576,8 @@ static oxp_status read_entry(oxp_tensor *out, oxp_ctx *ctx, const oxp_npz *z, co
     stream s;
     oxp_tensor t = {0};
     OXP_TRY(stream_open(&s, ctx, z, e));
-    oxp_npy_source source = {.bytes = (size_t)e->bytes, .read = stream_read, .user = &s};
+    oxp_npy_source source = {
+        .bytes = (size_t)e->bytes, .read = stream_read, .take = stream_take, .user = &s};
     oxp_status status = oxp_npy_read(&t, ctx, &source);
     if (status == OXP_OK)
         status = stream_finish(&s, ctx);

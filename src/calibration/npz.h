@@ -24,8 +24,9 @@ void oxp_npz_free(oxp_npz *npz); /* takes NULL */
 size_t oxp_npz_count(const oxp_npz *npz);
 const char *oxp_npz_key(const oxp_npz *npz, size_t i); /* in the order of the directory */
 
-/* Reads array i into memory of its own. E-ZIP-CRC, E-ZIP-BOMB and what oxp_npy_read() gives.
- * Different threads may read from one handle, each with its own ctx. */
+/* Reads array i into memory of its own; a large one that is stored as it is in memory is borrowed
+ * from the archive's bytes, aligned to nothing. E-ZIP-CRC, E-ZIP-BOMB and what oxp_npy_read()
+ * gives. Different threads may read from one handle, each with its own ctx. */
 oxp_status oxp_npz_read(oxp_tensor *out, oxp_ctx *ctx, const oxp_npz *npz, size_t i);
 
 typedef struct oxp_npz_array {

@@ -20,14 +20,16 @@ typedef enum oxp_method {
 
 typedef struct oxp_range {
     size_t graph_id;
-    uint32_t value;                        /* in that graph, never OUTER */
-    int input;                             /* position among the inputs of the main graph, or -1 */
-    oxp_histogram *seen;                   /* NULL once merged away */
-    oxp_scale scale;                       /* chosen */
-    oxp_method method;                     /* that chose it */
-    bool fixed;                            /* by the operator that makes it (Softmax): no method */
+    uint32_t value;        /* in that graph, never OUTER */
+    int input;             /* position among the inputs of the main graph, or -1 */
+    oxp_histogram *seen;   /* NULL once merged away */
+    oxp_scale scale;       /* chosen */
+    oxp_method method;     /* that chose it */
+    bool fixed;            /* by the operator that makes it (Softmax) or by the model: no method */
+    oxp_scale fixed_scale; /* where it is */
     double output_error[OXP_METHOD_COUNT]; /* of the layers it feeds; filled when `auto` looked */
-    /* the same with a scale of its own in every run, as DynamicQuantizeLinear makes it */
+    /* the same with a scale of its own in every run, as DynamicQuantizeLinear makes it; 0 where no
+     * judge asked for it */
     double dynamic_error;
     bool judged; /* the errors were measured */
 } oxp_range;
@@ -47,6 +49,9 @@ const char *oxp_method_name(oxp_method m);
 /* The scale that a method reads off a histogram. `percentile` is per cent, e.g. 99.999. */
 oxp_scale oxp_scale_by(oxp_method method, const oxp_histogram *h, double percentile);
 
+/* Sum of (x - Q(x))^2 over the counted values, each spread evenly over its bin. */
+double oxp_scale_error(const oxp_histogram *h, oxp_scale s);
+
 typedef struct oxp_watch { /* a value to be ranged */
     const oxp_graph *graph;
     uint32_t value; /* not OUTER */
@@ -56,13 +61,14 @@ typedef struct oxp_calibration_options {
     bool automatic;    /* per tensor the method of least output error of the layers that it feeds */
     oxp_method method; /* when not automatic */
     double percentile; /* per cent */
-    size_t second_pass; /* samples of the second pass, at most */
+    size_t second_pass; /* samples of the second pass, at most; race.h extends what they show */
 } oxp_calibration_options;
 
 /* Nodes whose output error decides `auto`: integer nodes and the range of what they read. */
 typedef struct oxp_judge {
     const oxp_graph_node *node;
     size_t range; /* item of the ranges: the watch that the node's input 0 has */
+    bool dynamic; /* a scale of its own in every run is a choice there: dynamic_error is wanted */
 } oxp_judge;
 
 /* Pass one over the samples: histograms of the watched values; then scales; with `automatic` a

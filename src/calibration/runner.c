@@ -8,44 +8,51 @@
 typedef struct lane { /* a worker's own */
     oxp_ctx ctx;
     oxp_session *session;
-    struct run *run;
+    oxp_runner *runner;
     int worker;
     size_t slot;
 } lane;
 
-typedef struct run {
+struct oxp_runner {
     oxp_ctx *ctx;
     const oxp_graph *graph;
+    oxp_run_hooks hooks;
+    lane *lanes;
+    int workers;
+    oxp_shared *shared; /* what the sessions packed */
+    /* of the run that is under way */
     const oxp_source *source;
     const size_t *which;
     size_t count;
-    const oxp_run_hooks *hooks;
     const char *stage;
-    lane *lanes;
     _Atomic size_t done;
-} run;
+};
 
 static oxp_status on_value(void *user, const oxp_graph *graph, uint32_t value, const oxp_tensor *t)
 {
     lane *l = user;
-    return l->run->hooks->value(l->run->hooks->user, &l->ctx, l->worker, l->slot, graph, value, t);
+    return l->runner->hooks.value(l->runner->hooks.user, &l->ctx, l->worker, l->slot, graph, value,
+                                  t);
 }
 
 static oxp_status on_node(void *user, oxp_node *n)
 {
     lane *l = user;
-    return l->run->hooks->node(l->run->hooks->user, l->worker, l->slot, n);
+    return l->runner->hooks.node(l->runner->hooks.user, l->worker, l->slot, n);
 }
 
-static oxp_status open_session(run *r, lane *l)
+static oxp_status open_session(oxp_runner *r, lane *l)
 {
-    oxp_session_options options = {.observer = r->hooks->value ? on_value : NULL,
-                                   .node_observer = r->hooks->node ? on_node : NULL,
-                                   .user = l};
+    oxp_session_options options = {.observer = r->hooks.value ? on_value : NULL,
+                                   .node_observer = r->hooks.node ? on_node : NULL,
+                                   .user = l,
+                                   .any_layout =
+                                       r->hooks.any_layout || (!r->hooks.value && !r->hooks.node),
+                                   .shared = r->shared};
     return oxp_session_create(&l->session, &l->ctx, r->graph, &options);
 }
 
-static oxp_status run_one(run *r, lane *l, oxp_tensor *inputs, oxp_tensor *outputs)
+static oxp_status run_one(oxp_runner *r, lane *l, oxp_tensor *inputs, oxp_tensor *outputs)
 {
     size_t inputs_count = r->graph->input_count;
     size_t index = r->which ? r->which[l->slot] : l->slot;
@@ -56,14 +63,14 @@ static oxp_status run_one(run *r, lane *l, oxp_tensor *inputs, oxp_tensor *outpu
         fed[i] = &inputs[i];
     oxp_status status = oxp_session_run(l->session, fed, outputs);
     oxp_free(fed);
-    if (status == OXP_OK && r->hooks->sample)
-        status = r->hooks->sample(r->hooks->user, &l->ctx, l->worker, l->slot, inputs, outputs);
+    if (status == OXP_OK && r->hooks.sample)
+        status = r->hooks.sample(r->hooks.user, &l->ctx, l->worker, l->slot, inputs, outputs);
     return status;
 }
 
 static oxp_status body(void *user, oxp_ctx *ctx, size_t index, int worker)
 {
-    run *r = user;
+    oxp_runner *r = user;
     lane *l = &r->lanes[worker];
     l->slot = index;
     oxp_status status = l->session ? OXP_OK : open_session(r, l);
@@ -81,27 +88,61 @@ static oxp_status body(void *user, oxp_ctx *ctx, size_t index, int worker)
     return status == OXP_OK ? OXP_OK : oxp_ctx_join(ctx, &l->ctx);
 }
 
+oxp_status oxp_runner_create(oxp_runner **out, oxp_ctx *ctx, const oxp_graph *graph,
+                             const oxp_run_hooks *hooks)
+{
+    oxp_runner *r;
+    OXP_TRY(oxp_alloc(&r, ctx, 1, sizeof *r, "runner"));
+    r->ctx = ctx;
+    r->graph = graph;
+    r->hooks = *hooks;
+    oxp_status status = oxp_shared_create(&r->shared, ctx);
+    if (status == OXP_OK)
+        status =
+            oxp_alloc(&r->lanes, ctx, (size_t)ctx->threads, sizeof *r->lanes, "worker threads");
+    if (status != OXP_OK) {
+        oxp_runner_free(r);
+        return status;
+    }
+    r->workers = ctx->threads;
+    for (int i = 0; i < r->workers; i++) {
+        oxp_ctx_child(&r->lanes[i].ctx, ctx);
+        r->lanes[i].runner = r;
+        r->lanes[i].worker = i;
+    }
+    *out = r;
+    return OXP_OK;
+}
+
+oxp_status oxp_runner_run(oxp_runner *r, const oxp_source *source, const size_t *which,
+                          size_t count, const char *stage)
+{
+    r->source = source;
+    r->which = which;
+    r->count = count;
+    r->stage = stage;
+    r->done = 0;
+    return oxp_parallel_for(r->ctx, count, body, r);
+}
+
+void oxp_runner_free(oxp_runner *r)
+{
+    if (!r)
+        return;
+    for (int i = 0; i < r->workers; i++)
+        oxp_session_free(r->lanes[i].session);
+    oxp_shared_free(r->shared);
+    oxp_free(r->lanes);
+    oxp_free(r);
+}
+
 oxp_status oxp_run_samples(oxp_ctx *ctx, const oxp_graph *graph, const oxp_source *source,
                            const size_t *which, size_t count, const oxp_run_hooks *hooks,
                            const char *stage)
 {
-    run r = {.ctx = ctx,
-             .graph = graph,
-             .source = source,
-             .which = which,
-             .count = count,
-             .hooks = hooks,
-             .stage = stage};
-    int workers = ctx->threads;
-    OXP_TRY(oxp_alloc(&r.lanes, ctx, (size_t)workers, sizeof *r.lanes, "worker threads"));
-    for (int i = 0; i < workers; i++) {
-        oxp_ctx_child(&r.lanes[i].ctx, ctx);
-        r.lanes[i].run = &r;
-        r.lanes[i].worker = i;
-    }
-    oxp_status status = oxp_parallel_for(ctx, count, body, &r);
-    for (int i = 0; i < workers; i++)
-        oxp_session_free(r.lanes[i].session);
-    oxp_free(r.lanes);
+    oxp_runner *r;
+    OXP_TRY(oxp_runner_create(&r, ctx, graph, hooks));
+    oxp_status status = oxp_runner_run(r, source, which, count, stage);
+    oxp_runner_free(r);
     return status;
 }

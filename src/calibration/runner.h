@@ -25,7 +25,18 @@ typedef struct oxp_run_hooks {
     /* a whole sample: `inputs` as fed, `outputs` as made (borrowed) */
     oxp_status (*sample)(void *user, oxp_ctx *ctx, int worker, size_t slot,
                          const oxp_tensor *inputs, const oxp_tensor *outputs);
+    /* `value` and `node` take elements in any order (interpreter.h: any_layout) */
+    bool any_layout;
 } oxp_run_hooks;
+
+/* Sessions that are kept from run to run: what they packed and planned serves all of them. The
+ * hooks are copied. */
+typedef struct oxp_runner oxp_runner;
+oxp_status oxp_runner_create(oxp_runner **out, oxp_ctx *ctx, const oxp_graph *graph,
+                             const oxp_run_hooks *hooks);
+oxp_status oxp_runner_run(oxp_runner *runner, const oxp_source *source, const size_t *which,
+                          size_t count, const char *stage);
+void oxp_runner_free(oxp_runner *runner); /* takes NULL */
 
 /* Runs samples which[0..count-1] of the source (which NULL: 0..count-1). `stage` names it for
  * progress. */

@@ -106,14 +106,18 @@ static void ask_extremes(const question *q, oxp_sample_row *row)
     row->needed = oxp_extreme_needed(q->tolerance / ends, q->delta / ends);
 }
 
+/* Where values are cut off on purpose, or were seen beyond the range, one value drawn from every
+ * input is a draw of its own: their share is binomial. */
 static void ask_outside(const question *q, oxp_sample_row *row)
 {
-    size_t seen = q->statistics->inputs, outside = inputs_outside(q);
+    size_t seen = q->statistics->inputs, outside = 0;
     row->statistic = OXP_STATISTIC_OUTSIDE;
-    if (outside == 0) {
+    if (inputs_outside(q) == 0) {
         ask_extremes(q, row);
         return;
     }
+    for (size_t i = 0; i < seen; i++)
+        outside += oxp_input_statistics_at(q->statistics, i, q->tensor)->outside;
     double share = (double)outside / (double)seen;
     size_t expected = (size_t)nearbyint(share * (double)q->inputs);
     oxp_interval i = oxp_interval_proportion(expected, q->inputs, 1 - q->delta);
@@ -125,13 +129,17 @@ static void ask_outside(const question *q, oxp_sample_row *row)
 /* False where the formula does not hold. */
 static bool ask_scale(const question *q, oxp_sample_row *row)
 {
-    double elements = 0;
+    double elements = 0, sum = 0, squares = 0;
     size_t seen = q->statistics->inputs;
     for (size_t i = 0; i < seen; i++) {
         const oxp_input_statistic *c = oxp_input_statistics_at(q->statistics, i, q->tensor);
         q->scores[i] = c->score;
         elements += (double)c->elements;
+        sum += c->score;
+        squares += c->score * c->score;
     }
+    if (fabs(sum) > 2 * sqrt(squares)) /* not at its minimum on these inputs */
+        return false;
     double curvature = oxp_scale_curvature(q->range->seen, q->range->scale, 255);
     double error = oxp_scale_standard_error(q->scores, seen, elements, curvature, 255);
     double share = error / (double)q->range->scale.scale;

@@ -1,12 +1,13 @@
 /* sample_counts.h - how many inputs the statistics of a calibration need.
  *
  * Per tensor up to two statements:
- *   outside  the probability that a new input has a value outside the calibrated range. Where no
- *            input had (min-max) by order statistics, else Clopper-Pearson's interval of the share
- *            of inputs that had; an end that the operator itself bounds (0 of a Relu) cannot be
- *            passed and costs nothing.
+ *   outside  the probability of a new value outside the calibrated range. Where no input had one
+ *            (min-max): that a new input has any, by order statistics; an end that the operator
+ *            itself bounds (0 of a Relu) cannot be passed and costs nothing. Where some had
+ *            (percentile, entropy): Clopper-Pearson on one value drawn at random from each input.
  *   scale    where the scale is the one of least squared error: its error by the sandwich formula
- *            over inputs, as a share of the scale (the range is a fixed number of steps).
+ *            over inputs, as a share of the scale (the range is a fixed number of steps). Where
+ *            the formula does not hold the tensor gets the statement above.
  *   mean     where the range is known from the operator (Sigmoid, Softmax, Tanh, HardSigmoid): the
  *            mean over inputs, by Hoeffding or empirical Bernstein, as a share of that range.
  * All hold at once with the stated confidence: each takes its part of the error. `needed` holds

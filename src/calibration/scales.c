@@ -52,9 +52,8 @@ static void occupied(bins *b, const oxp_histogram *h)
     }
 }
 
-static double range_error(const bins *b, float low, float high)
+static double error_at(const bins *b, oxp_scale s)
 {
-    oxp_scale s = oxp_scale_for_range(low, high, 255);
     float least = (float)-s.zero_point, most = (float)(255 - s.zero_point),
           inverse = 1.0f / s.scale;
     double sum = 0;
@@ -65,6 +64,19 @@ static double range_error(const bins *b, float low, float high)
         sum += b->count[i] * (double)(e * e);
     }
     return sum;
+}
+
+static double range_error(const bins *b, float low, float high)
+{
+    return error_at(b, oxp_scale_for_range(low, high, 255));
+}
+
+double oxp_scale_error(const oxp_histogram *h, oxp_scale s)
+{
+    bins b;
+    double width = ldexp(1.0, h->exponent);
+    occupied(&b, h);
+    return error_at(&b, s) + (double)h->count * width * width / 12;
 }
 
 #define CLIP_STEPS 32

@@ -80,7 +80,7 @@ typedef struct command {
 extern const command *const command_table[];
 extern const size_t command_count;
 extern const command compress_command, run_command, compare_command, info_command, samples_command,
-    deploy_command, operators_command, techniques_command;
+    sensitivity_command, deploy_command, operators_command, techniques_command;
 
 /* The groups of flags that a command takes; returns how many. */
 size_t command_groups(const command *c, flag_group groups[COMMAND_GROUPS_MAX]);

@@ -2,10 +2,11 @@
 #include "cli/cli.h"
 
 static struct {
-    const char *output, *precision, *data, *labels, *method, *format, *reduce_range, *cpu, *ort;
+    const char *output, *precision, *data, *labels, *method, *format, *reduce_range, *cpu, *ort,
+        *equalize, *rounding, *bias_correction;
     double min_sqnr;
     flag_list nodes, exclude_nodes, op_types, exclude_op_types, layers;
-    bool keep, dry_run, no_metadata, per_channel;
+    bool keep, dry_run, no_metadata, per_channel, external_data;
 } options = {.min_sqnr = 20.0};
 
 static const flag own[] = {
@@ -32,6 +33,9 @@ static const flag own[] = {
     {"--reduce-range", NULL, FLAG_WORD, &options.reduce_range, "R", "auto|on|off",
      "7-bit weights, for processors that add products in pairs of 16 bits; auto: where the sums "
      "can saturate (default auto)"},
+    {"--equalize", NULL, FLAG_WORD, &options.equalize, "E", "auto|on|off",
+     "factors moved between layers so that 8 bits lose less; auto: where the quantised model "
+     "gains by it on calibration samples (default auto)"},
     {"--cpu", NULL, FLAG_WORD, &options.cpu, "C", "avx2|vnni|arm",
      "processor that the model is for (default vnni)"},
     {"--ort-min-version", NULL, FLAG_TEXT, &options.ort, "V", NULL,
@@ -49,6 +53,14 @@ static const flag own[] = {
     {"--dry-run", NULL, FLAG_SWITCH, &options.dry_run, NULL, NULL, "do all but write the model"},
     {"--no-metadata", NULL, FLAG_SWITCH, &options.no_metadata, NULL, NULL,
      "do not record in the model what made it"},
+    {"--rounding", NULL, FLAG_WORD, &options.rounding, "R", "auto|nearest|gptq",
+     "codes of 8-bit weights; gptq: for the least error of the layer's output on the samples, "
+     "nearest: for that of the weight; auto: gptq where there are samples (default auto)"},
+    {"--bias-correction", NULL, FLAG_WORD, &options.bias_correction, "C", "auto|on|off",
+     "the mean error of a layer taken off its bias, with samples; on: also where a bias must be "
+     "made for it and costs bytes (default auto)"},
+    {"--external-data", NULL, FLAG_SWITCH, &options.external_data, NULL, NULL,
+     "large tensors go into OUT.data, beside OUT; models above 2 GiB always have it so"},
 };
 
 static const char *const *list_or_null(const flag_list *list)
@@ -66,6 +78,9 @@ static void set_options(oxp_compress_options *o)
     o->quant_format = options.format;
     o->reduce_range = options.reduce_range;
     o->cpu = options.cpu;
+    o->equalize = options.equalize;
+    o->rounding = options.rounding;
+    o->bias_correction = options.bias_correction;
     o->min_sqnr_db = options.min_sqnr;
     o->nodes = list_or_null(&options.nodes);
     o->exclude_nodes = list_or_null(&options.exclude_nodes);
@@ -77,6 +92,7 @@ static void set_options(oxp_compress_options *o)
     o->keep = options.keep;
     o->dry_run = options.dry_run;
     o->no_metadata = options.no_metadata;
+    o->external_data = options.external_data;
 }
 
 static int run(oxp_ctx *ctx, const char *const *positional)

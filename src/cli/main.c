@@ -62,8 +62,9 @@ static int fill_descriptors(void)
 /* ---- commands ---- */
 
 const command *const command_table[] = {
-    &compress_command, &run_command,    &compare_command,   &info_command,
-    &samples_command,  &deploy_command, &operators_command, &techniques_command,
+    &compress_command, &run_command,       &compare_command,
+    &info_command,     &samples_command,   &sensitivity_command,
+    &deploy_command,   &operators_command, &techniques_command,
 };
 const size_t command_count = sizeof command_table / sizeof *command_table;
 

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "techniques/codes.h"
 #include "techniques/islands.h"
 
 /* ---- place ---- */
@@ -28,7 +29,7 @@ static oxp_status find_sites(oxp_compression *c)
 /* ---- what the sites have to do, from one sample ---- */
 
 typedef struct work_pass {
-    oxp_site_work **by_node; /* by graph and node; NULL entries are no consumers */
+    oxp_node_work **by_node; /* by graph and node */
 } work_pass;
 
 static oxp_status on_node(void *user, int worker, size_t slot, oxp_node *n)
@@ -36,13 +37,32 @@ static oxp_status on_node(void *user, int worker, size_t slot, oxp_node *n)
     (void)worker;
     (void)slot;
     work_pass *p = user;
-    oxp_site_work *w = &p->by_node[n->def->graph->id][n->def->index];
+    oxp_node_work *w = &p->by_node[n->def->graph->id][n->def->index];
     oxp_cost cost = {0};
-    if (!n->op->cost || !n->op->weight)
-        return OXP_OK;
-    n->op->cost(n, &cost);
-    w->macs = cost.macs;
-    w->elements = (double)n->in[0]->count + (double)n->out[0].count;
+    if (n->def->input_count && n->in[0])
+        w->in = (double)n->in[0]->count;
+    w->out = (double)n->out[0].count;
+    if (n->op->cost && n->op->weight) {
+        n->op->cost(n, &cost);
+        w->macs = cost.macs;
+    }
+    return OXP_OK;
+}
+
+/* A site's work is that of its smallest consumer that ran. */
+static oxp_status work_of_sites(oxp_compression *c, const work_pass *p)
+{
+    oxp_site_work *work = oxp_arena_alloc(&c->arena, c->site_count + 1, sizeof *work);
+    if (!work)
+        return OXP_ELIMIT;
+    for (size_t i = 0; i < c->site_count; i++)
+        for (size_t k = 0; k < c->sites[i].consumer_count; k++) {
+            const oxp_graph_node *n = c->sites[i].consumers[k].node;
+            const oxp_node_work *w = &p->by_node[n->graph->id][n->index];
+            if (w->macs > 0 && (work[i].macs <= 0 || w->macs < work[i].macs))
+                work[i] = (oxp_site_work){w->macs, w->in + w->out};
+        }
+    c->placement.work = work;
     return OXP_OK;
 }
 
@@ -55,8 +75,7 @@ static oxp_status measure_work(oxp_compression *c)
         return OXP_OK;
     OXP_TRY(oxp_graph_all(&graphs, &count, &c->arena, c->graph));
     p.by_node = oxp_arena_alloc(&c->arena, count, sizeof *p.by_node);
-    oxp_site_work *work = oxp_arena_alloc(&c->arena, c->site_count + 1, sizeof *work);
-    if (!p.by_node || !work)
+    if (!p.by_node)
         return OXP_ELIMIT;
     for (size_t g = 0; g < count; g++) {
         p.by_node[g] = oxp_arena_alloc(&c->arena, graphs[g]->node_count + 1, sizeof **p.by_node);
@@ -65,15 +84,11 @@ static oxp_status measure_work(oxp_compression *c)
     }
     oxp_run_hooks hooks = {.user = &p, .node = on_node};
     OXP_TRY(oxp_run_samples(c->ctx, c->graph, &c->samples.source, c->fit, one, &hooks, NULL));
-    for (size_t i = 0; i < c->site_count; i++)
-        for (size_t k = 0; k < c->sites[i].consumer_count; k++) {
-            const oxp_graph_node *n = c->sites[i].consumers[k].node;
-            const oxp_site_work *w = &p.by_node[n->graph->id][n->index];
-            if (w->macs > 0 && (work[i].macs <= 0 || w->macs < work[i].macs))
-                work[i] = *w;
-        }
-    c->placement.work = work;
-    return OXP_OK;
+    c->region_costs = (oxp_regions){.table = oxp_cost_table_find(c->options->cpu),
+                                    .work = (const oxp_node_work *const *)p.by_node};
+    c->regions = c->placement.everywhere ? NULL : &c->region_costs;
+    c->placement.by_regions = true;
+    return work_of_sites(c, &p);
 }
 
 /* Without the opset that integer forms need, everything is stored. */
@@ -110,7 +125,8 @@ static oxp_status place(oxp_compression *c)
             return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE", "technique %s needs samples (--data D)",
                             c->choices[i].technique->name);
     respect_opset(c);
-    return OXP_OK;
+    c->region_costs.fixed = is_forced;
+    return oxp_settle_choices(c->graph, c->sites, c->site_count, c->choices, c->regions);
 }
 
 /* ---- calibrate ---- */
@@ -155,8 +171,10 @@ static size_t list_judges(const oxp_compression *c, const oxp_islands *islands, 
         for (size_t k = 0; chosen[i] && k < c->sites[i].consumer_count; k++) {
             const oxp_graph_node *n = c->sites[i].consumers[k].node;
             const oxp_quantised *q = oxp_islands_at(islands, n->graph, n->inputs[0]);
+            const char *why = NULL;
             if (q)
-                judges[count++] = (oxp_judge){n, watch_of(c, q)};
+                judges[count++] = (oxp_judge){n, watch_of(c, q),
+                                              oxp_technique_dynamic.applies(&c->sites[i], &why)};
         }
     return count;
 }
@@ -263,6 +281,78 @@ static oxp_status narrow(oxp_compression *c)
     return OXP_OK;
 }
 
+/* ---- better codes ---- */
+
+#define REFINE_SAMPLES 16 /* twice as many gain nothing on other samples */
+#define LARGE_MACS 1e9    /* of a model that takes half as many: they cost a run for each group */
+
+static size_t refine_samples(const oxp_compression *c)
+{
+    double macs = 0;
+    for (size_t i = 0; c->placement.work && i < c->site_count; i++)
+        macs += c->placement.work[i].macs;
+    return macs > LARGE_MACS ? REFINE_SAMPLES / 2 : REFINE_SAMPLES;
+}
+
+static size_t spread(const oxp_compression *c, size_t *which, size_t most)
+{
+    size_t count = c->fit_count < most ? c->fit_count : most;
+    for (size_t i = 0; i < count; i++)
+        which[i] = c->fit[i * c->fit_count / count];
+    return count;
+}
+
+/* The scale that each site's input has as an integer node reads it, NULL elsewhere. */
+static oxp_status input_scales(oxp_compression *c, const oxp_scale **scales)
+{
+    bool *chosen = oxp_arena_alloc(&c->arena, c->site_count + 1, sizeof *chosen);
+    oxp_islands islands;
+    if (!chosen)
+        return OXP_ELIMIT;
+    for (size_t i = 0; i < c->site_count; i++)
+        chosen[i] = c->choices[i].technique == &oxp_technique_w8a8;
+    OXP_TRY(oxp_islands_find(&islands, &c->arena, c->graph, c->sites, c->site_count, chosen));
+    for (size_t i = 0; i < c->site_count; i++) {
+        const oxp_graph_node *n = c->sites[i].consumers[0].node;
+        const oxp_quantised *q =
+            chosen[i] ? oxp_islands_at(&islands, n->graph, n->inputs[0]) : NULL;
+        const oxp_range *r =
+            q ? oxp_ranges_find(&c->ranges, islands.graphs[q->scale_graph], q->scale_value) : NULL;
+        scales[i] = r ? &r->scale : NULL;
+    }
+    return OXP_OK;
+}
+
+/* Codes and biases by what the layers read in the samples. */
+static oxp_status refine(oxp_compression *c, oxp_codes *codes, int limit)
+{
+    size_t n = c->site_count + 1;
+    if (!c->has_samples || (!c->rounds && !c->corrects))
+        return OXP_OK;
+    bool *wanted = oxp_arena_alloc(&c->arena, n, sizeof *wanted);
+    const oxp_scale **scales = oxp_arena_alloc(&c->arena, n, sizeof *scales);
+    size_t *which = oxp_arena_alloc(&c->arena, REFINE_SAMPLES, sizeof *which);
+    if (!wanted || !scales || !which)
+        return OXP_ELIMIT;
+    OXP_TRY(input_scales(c, scales));
+    for (size_t i = 0; i < c->site_count; i++)
+        wanted[i] = oxp_choice_level(&c->choices[i]) <= OXP_LEVEL_BYTE &&
+                    (limit == 127 || c->choices[i].limit == limit);
+    oxp_refinement r = {.graph = c->graph,
+                        .sites = c->sites,
+                        .site_count = c->site_count,
+                        .wanted = wanted,
+                        .scales = scales,
+                        .source = &c->samples.source,
+                        .which = which,
+                        .samples = spread(c, which, refine_samples(c)),
+                        .limit = limit,
+                        .round = c->rounds,
+                        .correct = c->corrects,
+                        .make_biases = c->makes_biases};
+    return oxp_codes_refine(codes, &c->arena, &r);
+}
+
 /* ---- all of it ---- */
 
 oxp_status oxp_compression_choose(oxp_compression *c)
@@ -273,6 +363,8 @@ oxp_status oxp_compression_choose(oxp_compression *c)
     OXP_TRY(calibrate(c));
     leave_unseen(c);
     prefer_dynamic(c);
-    OXP_TRY(oxp_settle_choices(c->graph, c->sites, c->site_count, c->choices));
-    return narrow(c);
+    OXP_TRY(oxp_settle_choices(c->graph, c->sites, c->site_count, c->choices, c->regions));
+    OXP_TRY(refine(c, c->codes, 127));
+    OXP_TRY(narrow(c));
+    return c->narrowed ? refine(c, c->narrow_codes, 64) : OXP_OK;
 }

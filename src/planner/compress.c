@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "onnx/inline.h"
 #include "planner/compress_steps.h"
 #include "planner/settings.h"
 
@@ -36,6 +37,9 @@ static oxp_status load(oxp_compression *c)
     if (oxp_model_has_unchecked_parts(c->source))
         oxp_log(c->ctx, OXP_LOG_WARNING, "%s holds training_info: it is kept as it is",
                 c->model_path);
+    oxp_compression_open_scratch(c);
+    if (c->placement.precision != OXP_PRECISION_NONE) /* a copy stays as it is */
+        OXP_TRY(oxp_model_inline_functions(c->source));
     return oxp_graph_build(&c->source_graph, &c->arena, c->source);
 }
 
@@ -85,6 +89,14 @@ static oxp_status raise_opset(oxp_compression *c, const oxp_tensor *const *const
     return status;
 }
 
+/* In which ONNX Runtime computes float convolutions: with AVX-512 16, with AVX2 8. */
+static size_t block_channels(const char *cpu)
+{
+    if (cpu && strcmp(cpu, "arm") == 0)
+        return 0;
+    return cpu && strcmp(cpu, "avx2") == 0 ? 8 : 16;
+}
+
 static oxp_status prepare_with(oxp_compression *c, oxp_tensor *tensors, size_t count)
 {
     size_t inputs = c->source_graph->input_count;
@@ -103,6 +115,8 @@ static oxp_status prepare_with(oxp_compression *c, oxp_tensor *tensors, size_t c
                                    .fold_batch_normalization = true,
                                    .recognise_activations = true,
                                    .fold_scalars = true,
+                                   .fold_padding = true,
+                                   .block_channels = block_channels(c->options->cpu),
                                    .samples = samples,
                                    .sample_count = count};
     OXP_TRY(oxp_prepare(&c->prepared, &c->prepare, c->source, &options));
@@ -157,7 +171,8 @@ static oxp_status guard(oxp_compression *c)
                    .ranges = &c->ranges,
                    .reference = &c->reference,
                    .min_sqnr_db = c->options->min_sqnr_db,
-                   .work = c->placement.work};
+                   .work = c->placement.work,
+                   .regions = c->regions};
     return oxp_guard_run(&g, c->choices, c->cost, &c->sqnr_db);
 }
 
@@ -178,15 +193,20 @@ static oxp_status open_output(oxp_compression *c, oxp_output_file **file)
     memcpy(inputs, model_files, models * sizeof *inputs);
     if (data)
         memcpy(inputs + models, data_files, data * sizeof *inputs);
-    oxp_output_options options = {
+    c->output_options = (oxp_output_options){
         .force = c->options->force, .inputs = inputs, .input_count = models + data};
-    return oxp_output_open(file, c->ctx, c->output_path, &options);
+    OXP_TRY(oxp_output_open(file, c->ctx, c->output_path, &c->output_options));
+    oxp_status status = c->options->external_data ? oxp_compression_open_data(c) : OXP_OK;
+    if (status != OXP_OK)
+        oxp_output_discard(*file);
+    return status;
 }
 
 static oxp_status search(oxp_compression *c)
 {
     double start = now();
     OXP_TRY(prepare(c));
+    OXP_TRY(oxp_compression_equalize(c));
     OXP_TRY(oxp_compression_choose(c));
     c->seconds_calibrate = now() - start;
     start = now();
@@ -198,20 +218,38 @@ static oxp_status search(oxp_compression *c)
 static oxp_status finish_output(oxp_compression *c, oxp_output_file *file, oxp_status status)
 {
     if (file && (status == OXP_OK || (status == OXP_EBOUND && c->options->keep))) {
-        oxp_status published = oxp_output_publish(file);
+        oxp_status published = oxp_compression_publish(c, file);
         return published == OXP_OK ? status : published;
     }
     oxp_output_discard(file);
     return status;
 }
 
+static void begin(oxp_compression *c, oxp_ctx *ctx, const char *model, const char *output,
+                  const oxp_compress_options *options)
+{
+    *c = (oxp_compression){
+        .ctx = ctx, .options = options, .model_path = model, .output_path = output, .sqnr_db = NAN};
+    oxp_arena_init(&c->arena, ctx);
+}
+
+oxp_status oxp_compression_prepare(oxp_compression *c, oxp_ctx *ctx, const char *model,
+                                   const oxp_compress_options *options)
+{
+    begin(c, ctx, model, NULL, options);
+    OXP_TRY(oxp_settings_resolve(c));
+    OXP_TRY(load(c));
+    OXP_TRY(open_samples(c));
+    OXP_TRY(prepare(c));
+    OXP_TRY(oxp_graph_build(&c->graph, &c->arena, c->raised));
+    return oxp_sites_find(&c->sites, &c->site_count, &c->arena, c->graph);
+}
+
 oxp_status oxp_compression_run(oxp_compression *c, oxp_ctx *ctx, const char *model,
                                const char *output, const oxp_compress_options *options)
 {
     double start = now();
-    *c = (oxp_compression){
-        .ctx = ctx, .options = options, .model_path = model, .output_path = output, .sqnr_db = NAN};
-    oxp_arena_init(&c->arena, ctx);
+    begin(c, ctx, model, output, options);
     OXP_TRY(oxp_settings_resolve(c));
     oxp_settings_log(c);
     OXP_TRY(load(c));
@@ -238,11 +276,15 @@ void oxp_compression_free(oxp_compression *c)
     oxp_reference_free(&c->reference);
     oxp_model_free(c->result);
     oxp_model_free(c->raised);
+    oxp_model_free(c->plain);
+    oxp_equalize_release(&c->equalization.result);
     if (c->was_prepared)
         oxp_prepare_release(&c->prepare);
     oxp_model_free(c->prepared);
     oxp_samples_close(&c->samples);
     oxp_model_free(c->source);
     oxp_arena_free(&c->arena);
+    oxp_output_discard(c->data_output);
+    oxp_scratch_close(c->ctx);
     c->ctx->subject = NULL;
 }

@@ -5,7 +5,17 @@
 #include "calibration/source.h"
 #include "planner/guard.h"
 #include "planner/placement.h"
+#include "prepare/equalize.h"
 #include "prepare/prepare.h"
+
+/* Whether channels were equalised, and what told so. */
+typedef struct oxp_equalization {
+    oxp_equalize_result result;
+    bool is_tried, is_measured, is_used;
+    double plain_db, equalized_db; /* of the quantised models, on `samples` of the calibration */
+    size_t samples;
+    const char *why_not; /* NULL where it is used */
+} oxp_equalization;
 
 typedef struct oxp_compression {
     oxp_ctx *ctx;
@@ -23,6 +33,8 @@ typedef struct oxp_compression {
     size_t *fit, fit_count, *held, held_count;
     oxp_prepare_result prepare;
     bool was_prepared;
+    oxp_equalization equalization;
+    oxp_model *plain; /* what `raised` borrows from where it is equalised; else NULL */
     int64_t opset_before, opset_after;
     const char *opset_reason; /* why the opset could not be raised, or NULL */
 
@@ -30,10 +42,13 @@ typedef struct oxp_compression {
     size_t site_count;
     oxp_choice *choices;
     bool *is_forced; /* by --layer */
+    oxp_regions region_costs;
+    const oxp_regions *regions; /* what decides where integers pay, or NULL */
     oxp_codes *codes, *narrow_codes;
-    size_t narrowed; /* sites narrowed to 7 bits */
-    size_t unseen;   /* sites in branches that no sample ran */
-    double *cost;    /* by site: noise share alone, NAN */
+    bool rounds, corrects, makes_biases; /* --rounding, --bias-correction */
+    size_t narrowed;                     /* sites narrowed to 7 bits */
+    size_t unseen;                       /* sites in branches that no sample ran */
+    double *cost;                        /* by site: noise share alone, NAN */
     oxp_ranges ranges;
     oxp_watch *watches;
     size_t watch_count;
@@ -43,7 +58,10 @@ typedef struct oxp_compression {
     double sqnr_db;              /* least over float outputs; NAN without samples */
     const char *dropped;         /* first tensor that fell, when the result is poor; or NULL */
     double dropped_db;
-    size_t output_bytes;
+    oxp_output_options output_options; /* force, and the inputs, which are never replaced */
+    oxp_output_file *data_output;      /* beside the output, for large tensors; or NULL */
+    const char *data_path, *location;  /* its path, and what the model calls it */
+    size_t output_bytes;               /* of both */
     uint64_t output_hash;
     double seconds_load, seconds_calibrate, seconds_search, seconds_apply, seconds_verify,
         seconds_total;
@@ -55,6 +73,10 @@ bool oxp_compression_is_poor(const oxp_compression *c);
 
 oxp_status oxp_compression_run(oxp_compression *c, oxp_ctx *ctx, const char *model,
                                const char *output, const oxp_compress_options *options);
+/* Its beginning alone: the prepared model, its graph and sites, the samples. Free it in any case.
+ * */
+oxp_status oxp_compression_prepare(oxp_compression *c, oxp_ctx *ctx, const char *model,
+                                   const oxp_compress_options *options);
 void oxp_compression_free(oxp_compression *c);
 
 #endif

@@ -8,6 +8,9 @@
 /* Whether the precision quantises activations: then the SQNR bound is a promise. */
 bool oxp_compression_has_integers(const oxp_compression *c);
 
+/* Replaces `raised` by its equalised form where that helps (equalize.c). */
+oxp_status oxp_compression_equalize(oxp_compression *c);
+
 /* Sites, first choices, ranges, and what they change in the choices (choose.c). */
 oxp_status oxp_compression_choose(oxp_compression *c);
 
@@ -15,5 +18,12 @@ oxp_status oxp_compression_choose(oxp_compression *c);
  * NULL; measures what was written; OXP_EBOUND when the bound is missed (write.c). */
 oxp_status oxp_compression_apply(oxp_compression *c);
 oxp_status oxp_compression_write(oxp_compression *c, oxp_output_file *file);
+
+/* The file beside the output that takes large tensors, opened where it is asked for or needed; and
+ * what was written gets its name (write.c). */
+/* Where a large model's codes lie meanwhile: an unnamed file in the output's directory. */
+void oxp_compression_open_scratch(oxp_compression *c);
+oxp_status oxp_compression_open_data(oxp_compression *c);
+oxp_status oxp_compression_publish(oxp_compression *c, oxp_output_file *file);
 
 #endif

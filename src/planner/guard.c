@@ -98,7 +98,32 @@ static oxp_status take_back(const oxp_guard *g, oxp_choice *choices, const ranke
 {
     for (size_t i = 0; i < count; i++)
         take_back_one(&g->sites[list[i].site], &choices[list[i].site]);
-    return oxp_settle_choices(g->graph, g->sites, g->site_count, choices);
+    return oxp_settle_choices(g->graph, g->sites, g->site_count, choices, g->regions);
+}
+
+#define GIVE_BACK_TRIALS 12
+
+/* The site taken back last may have done what those before it were taken back for: they are tried
+ * again one by one, cheapest for its worth first. `trial` is scratch. */
+static oxp_status give_back(const oxp_guard *g, oxp_choice *choices, const oxp_choice *before,
+                            oxp_choice *trial, const ranked *list, size_t taken, double *sqnr)
+{
+    double bound = g->min_sqnr_db + MARGIN_DB, reached, share;
+    size_t trials = 0;
+    for (size_t i = taken - 1; *sqnr >= bound && i-- > 0 && trials < GIVE_BACK_TRIALS; trials++) {
+        size_t site = list[i].site;
+        memcpy(trial, choices, g->site_count * sizeof *trial);
+        trial[site] = before[site];
+        OXP_TRY(oxp_settle_choices(g->graph, g->sites, g->site_count, trial, g->regions));
+        if (oxp_choice_level(&trial[site]) == oxp_choice_level(&choices[site]))
+            continue; /* it would not pay alone */
+        OXP_TRY(measure(g, trial, SIZE_MAX, "guard", &reached, &share));
+        if (reached < bound)
+            continue;
+        memcpy(choices, trial, g->site_count * sizeof *trial);
+        *sqnr = reached;
+    }
+    return OXP_OK;
 }
 
 /* The fewest of the ranked sites whose return meets the bound, by bisection; all of them when even
@@ -106,11 +131,16 @@ static oxp_status take_back(const oxp_guard *g, oxp_choice *choices, const ranke
 static oxp_status shrink(const oxp_guard *g, oxp_choice *choices, const ranked *list, size_t count,
                          double *sqnr)
 {
-    oxp_choice *trial;
+    oxp_choice *trial, *before;
     OXP_TRY(oxp_alloc(&trial, g->ctx, g->site_count + 1, sizeof *trial, "choices"));
     size_t low = 0, high = count; /* `low` fails */
     double share, reached = *sqnr, high_sqnr = NAN;
-    oxp_status status = OXP_OK;
+    oxp_status status = oxp_alloc(&before, g->ctx, g->site_count + 1, sizeof *before, "choices");
+    if (status != OXP_OK) {
+        oxp_free(trial);
+        return status;
+    }
+    memcpy(before, choices, g->site_count * sizeof *before);
     while (status == OXP_OK && high - low > 1) {
         size_t middle = low + (high - low) / 2;
         memcpy(trial, choices, g->site_count * sizeof *trial);
@@ -131,7 +161,10 @@ static oxp_status shrink(const oxp_guard *g, oxp_choice *choices, const ranked *
             isnan(high_sqnr) ? measure(g, choices, SIZE_MAX, "guard", &high_sqnr, &share) : OXP_OK;
         *sqnr = high_sqnr;
     }
+    if (status == OXP_OK)
+        status = give_back(g, choices, before, trial, list, high, sqnr);
     oxp_free(trial);
+    oxp_free(before);
     return status;
 }
 

@@ -20,7 +20,8 @@ typedef struct oxp_guard {
     const oxp_ranges *ranges;
     const oxp_reference *reference;
     double min_sqnr_db;
-    const oxp_site_work *work; /* by site: what integers save there */
+    const oxp_site_work *work;  /* by site: what integers save there */
+    const oxp_regions *regions; /* or NULL */
 } oxp_guard;
 
 /* Changes `choices` until the bound holds or nothing is left to take back. cost[i]: noise share of

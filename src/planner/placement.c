@@ -3,54 +3,26 @@
 
 #include <string.h>
 
-#define LEAST_CONV_WIDTH 20.0 /* H below which a dense convolution gains nothing in integers */
 #define LEAST_PRODUCT 16384   /* weights of a matrix product below which it gains nothing */
+#define LEAST_RECURRENT 65536 /* recurrence weights of an LSTM: 128 hidden units */
 
-/* One thread: what a float multiply-accumulate takes, which share of it integers save, and what
- * quantising an element and two more nodes cost. */
-#define FLOAT_MAC_SECONDS 2.7e-11
-#define INTEGER_SAVES 0.55
-#define ELEMENT_SECONDS 0.4e-9
-#define NODES_SECONDS 5e-6
+static const char small_product[] = "integers would gain nothing: small matrix product";
+static const char unknown_sizes[] = "without samples nothing is known of its size";
 
-static const char *const too_narrow = "integers would be slower: narrow convolution";
-static const char *const depthwise = "integers would be slower: depthwise or grouped convolution";
-static const char *const small_product = "integers would gain nothing: small matrix product";
-static const char *const little_work =
-    "integers would be slower: too little work for what quantising costs";
+static const char small_lstm[] = "integers would gain nothing: small LSTM";
 
-static bool conv_pays(const oxp_site *s, const oxp_graph_node *n, const char **why_not)
-{
-    const oxp_tensor *w = &s->value->constant;
-    if (oxp_graph_node_int(n, "group", 1) != 1) {
-        *why_not = depthwise;
-        return false;
-    }
-    double out = (double)w->dims[0], in = (double)w->dims[1];
-    *why_not = too_narrow;
-    return 2 * out * in / (out + in) >= LEAST_CONV_WIDTH;
-}
-
-static bool work_pays(const oxp_site_work *work, const char **why_not)
-{
-    double saved = work->macs * FLOAT_MAC_SECONDS * INTEGER_SAVES;
-    *why_not = little_work;
-    return saved > work->elements * ELEMENT_SECONDS + NODES_SECONDS;
-}
-
-static bool pays(const oxp_site *s, const oxp_site_work *work, const char **why_not)
+static bool pays(const oxp_site *s, const oxp_placement_options *o, const char **why_not)
 {
     for (size_t i = 0; i < s->consumer_count; i++) {
         const oxp_graph_node *n = s->consumers[i].node;
-        if (strcmp(n->type, "Conv") == 0) {
-            if (!conv_pays(s, n, why_not))
-                return false;
-        } else if (s->value->constant.count < LEAST_PRODUCT) {
-            *why_not = small_product;
+        bool conv = strcmp(n->type, "Conv") == 0, lstm = strcmp(n->type, "LSTM") == 0;
+        *why_not = conv ? unknown_sizes : lstm ? small_lstm : small_product;
+        if (conv   ? !o->by_regions
+            : lstm ? oxp_graph_node_constant(n, 2)->constant.count < LEAST_RECURRENT
+                   : s->value->constant.count < LEAST_PRODUCT)
             return false;
-        }
     }
-    return !work || work->macs <= 0 || work_pays(work, why_not);
+    return true;
 }
 
 /* The integer form of a site under a precision, or NULL with the reason. */
@@ -69,7 +41,7 @@ static const oxp_technique *integer_form(const oxp_site *s, const oxp_placement_
     *why_not = static_why ? static_why : why;
     if (!best || o->everywhere)
         return best;
-    return pays(s, o->work ? &o->work[s->index] : NULL, why_not) ? best : NULL;
+    return pays(s, o, why_not) ? best : NULL;
 }
 
 static void place_half(oxp_choice *c, const oxp_site *s)
@@ -84,8 +56,10 @@ static void place_half(oxp_choice *c, const oxp_site *s)
 static void place_one(oxp_choice *c, const oxp_site *s, const oxp_placement_options *o)
 {
     const char *integer_why = NULL, *stored_why = NULL;
-    if (o->precision == OXP_PRECISION_FP16) {
+    if (o->precision == OXP_PRECISION_FP16 || s->is_operand) {
         place_half(c, s);
+        if (s->is_operand && c->technique)
+            c->reason = "no weight of a layer: half precision keeps every element";
         return;
     }
     c->technique = integer_form(s, o, &integer_why);
@@ -146,7 +120,7 @@ bool oxp_pair_sums_saturate(const oxp_site *site, const int8_t *codes, int activ
 {
     oxp_weight_layout l = site->layout;
     const oxp_tensor *w = &site->value->constant;
-    bool conv = l.outer == 1 && w->rank > 2;
+    bool conv = strcmp(site->consumers[0].node->type, "Conv") == 0;
     size_t in = conv ? (size_t)w->dims[1] : 1, positions = conv ? l.inner / (in ? in : 1) : 1;
     for (size_t b = 0; b < l.blocks; b++)
         for (size_t c = 0; c < l.channels; c++) {

@@ -1,13 +1,13 @@
 /* placement.h - where integer arithmetic pays: a first choice of form for every site.
  *
- * The rules restate measurements of ONNX Runtime on one thread (docs/placement.md). Depthwise and
- * grouped convolutions are slower in integers; a dense one pays from a width
- * H = 2 Cin Cout / (Cin + Cout) on, and when what it saves is more than what its QuantizeLinear and
- * DequantizeLinear cost; a matrix product when it is large enough. What does not pay is stored in 8
- * bits, which costs no time. */
+ * The rules restate measurements of ONNX Runtime on one thread (docs/placement.md). A product pays
+ * when it is large enough; which convolutions do depends on what stands around them, and is
+ * weighed for all of them together (regions.h). What does not pay is stored in 8 bits, which costs
+ * no time. Without samples nothing is known of sizes, and convolutions stay float. */
 #ifndef OXP_PLANNER_PLACEMENT_H
 #define OXP_PLANNER_PLACEMENT_H
 
+#include "planner/regions.h"
 #include "planner/select.h"
 
 typedef enum oxp_precision {
@@ -29,6 +29,7 @@ typedef struct oxp_placement_options {
     bool stored_only; /* --quant-format stored */
     bool everywhere;  /* --quant-format qdq: integers wherever they have a form, faster or not */
     const oxp_site_work *work; /* by site; NULL without samples */
+    bool by_regions;           /* oxp_settle_choices() will weigh the convolutions */
 } oxp_placement_options;
 
 /* Fills choices[count] (limit 127). Reasons live as long as the program. */
@@ -38,10 +39,11 @@ void oxp_place(oxp_choice *choices, const oxp_site *sites, size_t count, const b
 
 /* Takes back integer sites that stand where ONNX Runtime would quantise a float layer on its own: a
  * Conv, ConvTranspose or Gemm that reads DequantizeLinear and whose result goes to QuantizeLinear
- * gets a per-tensor int8 weight when the model is loaded, whatever that costs. Called again after
- * every change of choices. */
+ * gets a per-tensor int8 weight when the model is loaded, whatever that costs. With `regions`, also
+ * what costs more in integers than in float, borders counted. Called again after every change of
+ * choices. */
 oxp_status oxp_settle_choices(const oxp_graph *graph, const oxp_site *sites, size_t count,
-                              oxp_choice *choices);
+                              oxp_choice *choices, const oxp_regions *regions);
 
 /* Whether 16-bit sums of pairs u8 * s8 can saturate on a CPU without VNNI: some output channel has
  * two neighbouring codes along the reduction with 255 * (sum of their positive parts) > 32767, or

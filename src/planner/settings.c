@@ -48,7 +48,7 @@ static bool parse_decimal(const char *text, double *out)
 static oxp_status resolve_method(oxp_compression *c)
 {
     const char *m = c->options->calibration_method ? c->options->calibration_method : "auto";
-    c->calibration = (oxp_calibration_options){.percentile = 99.999, .second_pass = 64};
+    c->calibration = (oxp_calibration_options){.percentile = 99.999, .second_pass = 16};
     if (strcmp(m, "auto") == 0) {
         c->calibration.automatic = true;
         return OXP_OK;
@@ -68,6 +68,28 @@ static oxp_status resolve_method(oxp_compression *c)
     return OXP_OK;
 }
 
+static bool is_word(const char *value, const char *expected)
+{
+    return value && strcmp(value, expected) == 0;
+}
+
+/* What needs samples is asked for by name only where there are some. */
+static oxp_status resolve_rounding(oxp_compression *c)
+{
+    static const char *const words[] = {"auto", "nearest", "gptq", NULL};
+    const oxp_compress_options *o = c->options;
+    bool samples = o->data || o->input.random_samples;
+    if (o->rounding && word(o->rounding, words) < 0)
+        return unknown(c->ctx, "rounding", o->rounding, "auto, nearest or gptq");
+    if (!samples && (is_word(o->rounding, "gptq") || is_word(o->bias_correction, "on")))
+        return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE", "%s needs samples (--data D)",
+                        is_word(o->rounding, "gptq") ? "rounding gptq" : "bias correction");
+    c->rounds = !is_word(o->rounding, "nearest");
+    c->corrects = !is_word(o->bias_correction, "off");
+    c->makes_biases = is_word(o->bias_correction, "on");
+    return OXP_OK;
+}
+
 static oxp_status resolve_words(oxp_compression *c)
 {
     static const char *const formats[] = {"auto", "qdq", "stored", NULL};
@@ -81,6 +103,13 @@ static oxp_status resolve_words(oxp_compression *c)
     c->placement.stored_only = format == 2;
     if (o->reduce_range && word(o->reduce_range, ranges) < 0)
         return unknown(c->ctx, "reduce range", o->reduce_range, "auto, on or off");
+    if (o->equalize && word(o->equalize, ranges) < 0)
+        return unknown(c->ctx, "equalize", o->equalize, "auto, on or off");
+    if (oxp_settings_equalize(c) == OXP_EQUALIZE_ON && !o->data && !o->input.random_samples)
+        return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE", "--equalize on needs samples (--data D)");
+    if (o->bias_correction && word(o->bias_correction, ranges) < 0)
+        return unknown(c->ctx, "bias correction", o->bias_correction, "auto, on or off");
+    OXP_TRY(resolve_rounding(c));
     if (o->cpu && word(o->cpu, cpus) < 0)
         return unknown(c->ctx, "cpu", o->cpu, "avx2, vnni or arm");
     return OXP_OK;
@@ -103,6 +132,14 @@ static oxp_status resolve_ort(oxp_compression *c)
     return OXP_OK;
 }
 
+oxp_equalize_mode oxp_settings_equalize(const oxp_compression *c)
+{
+    const char *mode = c->options->equalize ? c->options->equalize : "auto";
+    return strcmp(mode, "on") == 0    ? OXP_EQUALIZE_ON
+           : strcmp(mode, "off") == 0 ? OXP_EQUALIZE_OFF
+                                      : OXP_EQUALIZE_AUTO;
+}
+
 oxp_status oxp_settings_resolve(oxp_compression *c)
 {
     OXP_TRY(resolve_precision(c));
@@ -116,11 +153,12 @@ void oxp_settings_log(const oxp_compression *c)
     const oxp_compress_options *o = c->options;
     oxp_log(
         c->ctx, OXP_LOG_INFO,
-        "compress %s: precision %s, data %s, calibration %s, format %s, cpu %s, least SQNR %g dB",
+        "compress %s: precision %s, data %s, calibration %s, equalize %s, format %s, cpu %s, least "
+        "SQNR %g dB",
         c->model_path, o->precision,
         o->data                   ? o->data
         : o->input.random_samples ? "random samples"
                                   : "none",
-        o->calibration_method ? o->calibration_method : "auto",
+        o->calibration_method ? o->calibration_method : "auto", o->equalize ? o->equalize : "auto",
         o->quant_format ? o->quant_format : "auto", o->cpu ? o->cpu : "vnni", o->min_sqnr_db);
 }

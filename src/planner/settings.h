@@ -5,6 +5,14 @@
 
 #include "planner/compress.h"
 
+typedef enum oxp_equalize_mode {
+    OXP_EQUALIZE_AUTO, /* where it measurably helps */
+    OXP_EQUALIZE_ON,
+    OXP_EQUALIZE_OFF
+} oxp_equalize_mode;
+
+oxp_equalize_mode oxp_settings_equalize(const oxp_compression *c);
+
 oxp_status oxp_settings_resolve(oxp_compression *c);
 /* One line with everything that was resolved, through the log. */
 void oxp_settings_log(const oxp_compression *c);

@@ -1,6 +1,9 @@
 /* write.c - the end of the main job: the choices applied, the file written, and what was written
  * measured. */
+#include <fcntl.h>
 #include <math.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "calibration/drop.h"
 #include "calibration/intervals.h"
@@ -61,27 +64,49 @@ static oxp_status find_drop(oxp_compression *c, oxp_model *written)
     return OXP_OK;
 }
 
-/* The written bytes, loaded like anybody's file, against the reference outputs. */
-static oxp_status measure_written(oxp_compression *c, const uint8_t *bytes, size_t size)
+static bool has_number(const oxp_tensor *t)
 {
-    c->output_bytes = size;
-    c->output_hash = oxp_hash(bytes, size);
+    const float *singles = t->data;
+    const double *doubles = t->data;
+    if (t->dtype != OXP_FLOAT && t->dtype != OXP_DOUBLE)
+        return true;
+    for (size_t i = 0; i < t->count; i++)
+        if (isfinite(t->dtype == OXP_FLOAT ? (double)singles[i] : doubles[i]))
+            return true;
+    return t->count == 0;
+}
+
+/* Two outputs that hold no number at all would agree in every measure. */
+static oxp_status check_reference(const oxp_compression *c)
+{
+    const oxp_reference *r = &c->reference;
+    for (size_t i = 0; i < r->output_count; i++) {
+        bool any = r->count == 0;
+        for (size_t s = 0; s < r->count && !any; s++)
+            any = has_number(&r->outputs[s * r->output_count + i]);
+        char quoted[OXP_QUOTED_MAX];
+        if (!any)
+            return oxp_fail(
+                c->ctx, OXP_EDATA, "E-CALIB-NONFINITE",
+                "output %s of the model itself is NaN or infinite in every element of "
+                "every sample: nothing can be measured",
+                oxp_quote(quoted, c->source_graph->values[c->source_graph->outputs[i]].name));
+    }
+    return OXP_OK;
+}
+
+static oxp_status measure(oxp_compression *c, oxp_model *written)
+{
     if (!c->has_samples)
         return OXP_OK;
-    oxp_model *written;
-    oxp_load_options options = {.keep_nonfinite = true};
-    OXP_TRY(oxp_model_load_memory(&written, c->ctx, bytes, size, NULL, &options));
+    OXP_TRY(check_reference(c));
     c->differences =
         oxp_arena_alloc(&c->arena, c->reference.output_count + 1, sizeof *c->differences);
-    oxp_status status =
-        c->differences ? oxp_evaluate(c->differences, &c->reference, written, SIZE_MAX, "verify")
-                       : OXP_ELIMIT;
-    if (status == OXP_OK)
-        c->sqnr_db = oxp_least_sqnr(&c->reference, c->differences);
-    if (status == OXP_OK && oxp_compression_is_poor(c))
-        status = find_drop(c, written);
-    oxp_model_free(written);
-    return status;
+    if (!c->differences)
+        return OXP_ELIMIT;
+    OXP_TRY(oxp_evaluate(c->differences, &c->reference, written, SIZE_MAX, "verify"));
+    c->sqnr_db = oxp_least_sqnr(&c->reference, c->differences);
+    return oxp_compression_is_poor(c) ? find_drop(c, written) : OXP_OK;
 }
 
 static oxp_status check_bound(oxp_compression *c)
@@ -95,28 +120,135 @@ static oxp_status check_bound(oxp_compression *c)
         c->options->keep ? "written because of --keep" : "nothing written (--keep would)");
 }
 
-static oxp_status write_file(oxp_compression *c, oxp_output_file *file)
+static oxp_model *written_model(const oxp_compression *c)
 {
-    OXP_TRY(oxp_model_write(file, c->result ? c->result : c->source));
-    uint8_t *bytes;
-    size_t size;
-    OXP_TRY(oxp_output_read_back(&bytes, &size, file));
-    oxp_status status = measure_written(c, bytes, size);
-    oxp_free(bytes);
-    return status == OXP_OK ? check_bound(c) : status;
+    return c->result ? c->result : c->source;
 }
 
+/* ---- files beside the model ---- */
+
+#define SCRATCH_FROM_BYTES ((size_t)256 << 20) /* of the source */
+
+void oxp_compression_open_scratch(oxp_compression *c)
+{
+    if (c->options->dry_run || oxp_model_bytes(c->source) < SCRATCH_FROM_BYTES)
+        return;
+    const char *slash = strrchr(c->output_path, '/');
+    const char *directory =
+        slash
+            ? oxp_arena_printf(&c->arena, "%.*s", (int)(slash - c->output_path + 1), c->output_path)
+            : ".";
+    int fd = directory ? open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return; /* opening the output will say why */
+    oxp_scratch_open(c->ctx, fd);
+    close(fd);
+}
+
+static oxp_status needs_data_file(bool *out, oxp_compression *c)
+{
+    size_t bytes = oxp_model_packed_bytes(written_model(c));
+    *out = c->options->external_data || bytes > OXP_MODEL_BYTES_MAX;
+    return bytes == 0 ? c->ctx->status : OXP_OK;
+}
+
+/* What the model calls its data: that a reader would refuse the name is known before the work. */
+static oxp_status name_data(oxp_compression *c)
+{
+    const char *path = c->output_path ? c->output_path : "model.onnx";
+    const char *slash = strrchr(path, '/');
+    c->data_path = oxp_arena_printf(&c->arena, "%s.data", path);
+    c->location = oxp_arena_printf(&c->arena, "%s.data", slash ? slash + 1 : path);
+    if (!c->data_path || !c->location)
+        return OXP_ELIMIT;
+    const char *fault = oxp_model_location_fault(c->location);
+    char quoted[OXP_QUOTED_MAX];
+    if (!fault)
+        return OXP_OK;
+    return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE",
+                    "the output's data would be called %s, which no model can refer to: %s",
+                    oxp_quote(quoted, c->location), fault);
+}
+
+oxp_status oxp_compression_open_data(oxp_compression *c)
+{
+    if (c->data_output)
+        return OXP_OK;
+    OXP_TRY(name_data(c));
+    return oxp_output_open(&c->data_output, c->ctx, c->data_path, &c->output_options);
+}
+
+/* ---- writing ---- */
+
+/* What was written, loaded like anybody's files. */
+static oxp_status measure_written(oxp_compression *c, const oxp_model_pair *pair)
+{
+    oxp_read_back back;
+    oxp_load_options options = {.keep_nonfinite = true};
+    OXP_TRY(oxp_read_back_open(&back, c->ctx, pair, &options));
+    c->output_bytes = oxp_model_bytes(back.model);
+    c->output_hash = oxp_model_hash(back.model);
+    oxp_status status = measure(c, back.model);
+    oxp_read_back_close(&back);
+    return status;
+}
+
+static oxp_status check_source(oxp_compression *c)
+{
+    if (oxp_model_is_unchanged(c->source))
+        return OXP_OK;
+    return oxp_fail(c->ctx, OXP_EFORMAT, "E-CHANGED", "the model's files changed during the run");
+}
+
+static oxp_status write_files(oxp_compression *c, oxp_output_file *file)
+{
+    bool two;
+    OXP_TRY(needs_data_file(&two, c));
+    if (two)
+        OXP_TRY(oxp_compression_open_data(c));
+    oxp_model_pair pair = {.model = file, .data = c->data_output, .location = c->location};
+    OXP_TRY(two ? oxp_model_write_pair(&pair, written_model(c))
+                : oxp_model_write(file, written_model(c)));
+    OXP_TRY(measure_written(c, &pair));
+    OXP_TRY(check_source(c));
+    return check_bound(c);
+}
+
+/* Nothing is written: the model itself is measured where its bytes do not fit into one file. */
 static oxp_status measure_dry(oxp_compression *c)
 {
+    bool two;
+    OXP_TRY(needs_data_file(&two, c));
+    if (two) {
+        OXP_TRY(name_data(c));
+        OXP_TRY(
+            oxp_model_pair_size(&c->output_bytes, &c->output_hash, written_model(c), c->location));
+        OXP_TRY(measure(c, written_model(c)));
+        return check_bound(c);
+    }
     uint8_t *bytes;
     size_t size;
-    OXP_TRY(oxp_model_pack(&bytes, &size, c->result ? c->result : c->source));
-    oxp_status status = measure_written(c, bytes, size);
+    OXP_TRY(oxp_model_pack(&bytes, &size, written_model(c)));
+    oxp_model *written;
+    oxp_load_options options = {.keep_nonfinite = true};
+    oxp_status status = oxp_model_load_memory(&written, c->ctx, bytes, size, NULL, &options);
     oxp_free(bytes);
+    OXP_TRY(status);
+    c->output_bytes = size;
+    c->output_hash = oxp_model_hash(written);
+    status = measure(c, written);
+    oxp_model_free(written);
     return status == OXP_OK ? check_bound(c) : status;
 }
 
 oxp_status oxp_compression_write(oxp_compression *c, oxp_output_file *file)
 {
-    return file ? write_file(c, file) : measure_dry(c);
+    return file ? write_files(c, file) : measure_dry(c);
+}
+
+oxp_status oxp_compression_publish(oxp_compression *c, oxp_output_file *file)
+{
+    oxp_output_file *data = c->data_output;
+    c->data_output = NULL;
+    return data ? oxp_output_publish_pair(data, file) : oxp_output_publish(file);
 }

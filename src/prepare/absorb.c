@@ -113,6 +113,53 @@ oxp_status oxp_absorb_behind(oxp_pass *p, const oxp_linear *l, oxp_chain_end end
     return take_behind(p, l, &chain, &numbers);
 }
 
+/* ---- behind a Transpose ---- */
+
+/* Where the channels of an operator's result stand behind the Transpose that alone reads it; NULL
+ * when there is none. */
+static const oxp_graph_node *turned(const oxp_pass *p, const oxp_linear *l, int *axis)
+{
+    const oxp_graph_node *t = oxp_pass_only_reader(p, l->scope, l->node->outputs[0]);
+    const oxp_attribute *perm =
+        oxp_pass_is(t, "Transpose") ? oxp_graph_node_attribute(t, "perm") : NULL;
+    if (!perm || perm->type != OXP_ATTR_INTS || perm->count != (size_t)l->rank ||
+        t->outputs[0] == OXP_NO_VALUE)
+        return NULL;
+    for (*axis = 0; *axis < l->rank && perm->ints[*axis] != 1; ++*axis)
+        continue;
+    return *axis < l->rank ? t : NULL;
+}
+
+oxp_status oxp_absorb_behind_transpose(oxp_pass *p, const oxp_linear *l)
+{
+    int axis;
+    oxp_chain chain;
+    const oxp_graph_node *t = turned(p, l, &axis);
+    if (!t || (l->kind != OXP_LINEAR_CONV && l->kind != OXP_LINEAR_CONV_TRANSPOSE))
+        return OXP_OK;
+    OXP_TRY(oxp_chain_behind(&chain, p, l->scope, t->outputs[0], l->rank, axis, l->outputs,
+                             OXP_CHAIN_TO_CHANNELS));
+    if (chain.count == 0)
+        return OXP_OK;
+    const char *why_not = obstacle(p, l, &chain, l->outputs);
+    if (why_not)
+        return note(p, l, &chain, true, why_not);
+    oxp_linear_numbers numbers;
+    bool finite;
+    OXP_TRY(oxp_linear_scale_outputs(&numbers, &finite, p, l, chain.scale, chain.shift));
+    if (!finite)
+        return note(p, l, &chain, true, "the result is not finite");
+    if (!oxp_pass_admit(p, name_of(p, l, chain.to)))
+        return OXP_OK;
+    const char *unused, *old = name_of(p, l, t->outputs[0]);
+    OXP_TRY(note(p, l, &chain, false, NULL));
+    OXP_TRY(oxp_linear_write(&unused, p, l, &numbers));
+    OXP_TRY(remove_chain(p, l, &chain));
+    OXP_TRY(oxp_edit_remove_value_info(p->model, p->scopes[l->scope].graph->proto, old));
+    oxp_pass_touch(p, l->scope, t);
+    return oxp_edit_set_output(p->model, t->proto, 0, name_of(p, l, chain.to));
+}
+
 /* ---- before ---- */
 
 static bool has_shift(const oxp_chain *chain, size_t channels)

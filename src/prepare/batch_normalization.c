@@ -2,8 +2,9 @@
  * channel) go into the weights of the Conv, ConvTranspose, Gemm or MatMul before them.
  *
  * Scalars between the operator and the last node with numbers per channel go along. A
- * BatchNormalization before an unpadded Conv is folded forward. Weights that something else
- * reads too are not touched. */
+ * BatchNormalization before an unpadded Conv is folded forward. Between them may stand the
+ * Transpose that turns a convolution's result into the layout that TensorFlow computes in. Weights
+ * that something else reads too are not touched. */
 #include "prepare/absorb.h"
 
 oxp_status oxp_step_batch_normalization(oxp_pass *p)
@@ -14,6 +15,9 @@ oxp_status oxp_step_batch_normalization(oxp_pass *p)
         for (size_t n = 0; n < g->node_count; n++)
             if (!oxp_pass_touched(p, s, &g->nodes[n]) && oxp_linear_read(&l, p, s, &g->nodes[n]))
                 OXP_TRY(oxp_absorb_behind(p, &l, OXP_CHAIN_TO_CHANNELS));
+        for (size_t n = 0; n < g->node_count; n++)
+            if (!oxp_pass_touched(p, s, &g->nodes[n]) && oxp_linear_read(&l, p, s, &g->nodes[n]))
+                OXP_TRY(oxp_absorb_behind_transpose(p, &l));
         for (size_t n = 0; n < g->node_count; n++)
             if (!oxp_pass_touched(p, s, &g->nodes[n]) && oxp_linear_read(&l, p, s, &g->nodes[n]))
                 OXP_TRY(oxp_absorb_before(p, &l, OXP_CHAIN_TO_NORMALIZATION));

@@ -91,6 +91,8 @@ oxp_status oxp_pass_evaluate(oxp_tensor *out, bool *ran, oxp_pass *p, const oxp_
     if (status == OXP_ECANCELLED || strcmp(own.code, "E-LIMIT-TIME") == 0)
         return oxp_ctx_join(p->ctx, &own);
     status = OXP_OK;
+    for (size_t k = 0; *ran && k < g->output_count; k++)
+        *ran = !oxp_is_sequence(&results[k]); /* no initializer can hold one */
     for (size_t i = 0, k = 0; *ran && i < node->output_count; i++) {
         out[i] = (oxp_tensor){0};
         if (node->outputs[i] != OXP_NO_VALUE && status == OXP_OK)

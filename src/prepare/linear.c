@@ -106,7 +106,7 @@ bool oxp_linear_owns_weight(const oxp_pass *p, const oxp_linear *l)
 /* ---- arithmetic ---- */
 
 /* Output and input channel of row `i` of the weight seen as [first·second, rest]. */
-static size_t output_channel(const oxp_linear *l, size_t i)
+size_t oxp_linear_output_channel(const oxp_linear *l, size_t i)
 {
     size_t row = i / l->second, column = i % l->second;
     if (l->kind == OXP_LINEAR_CONV_TRANSPOSE)
@@ -114,7 +114,7 @@ static size_t output_channel(const oxp_linear *l, size_t i)
     return l->kind == OXP_LINEAR_CONV || l->transposed ? row : column;
 }
 
-static size_t input_channel(const oxp_linear *l, size_t i)
+size_t oxp_linear_input_channel(const oxp_linear *l, size_t i)
 {
     size_t row = i / l->second, column = i % l->second;
     if (l->kind == OXP_LINEAR_CONV)
@@ -178,7 +178,7 @@ oxp_status oxp_linear_scale_outputs(oxp_linear_numbers *out, bool *finite, oxp_p
     *finite = true;
     bool scaled = !all_are(scale, l->outputs, 1);
     if (scaled)
-        OXP_TRY(scale_weight(&out->weight, finite, p, l, scale, output_channel));
+        OXP_TRY(scale_weight(&out->weight, finite, p, l, scale, oxp_linear_output_channel));
     if (all_are(shift, l->outputs, 0) && !(scaled && l->bias))
         return OXP_OK;
     double *sums = oxp_arena_alloc(&p->arena, l->outputs, sizeof *sums);
@@ -195,7 +195,7 @@ oxp_status oxp_linear_scale_inputs(oxp_linear_numbers *out, bool *finite, oxp_pa
     *out = (oxp_linear_numbers){0};
     *finite = true;
     if (!all_are(scale, l->inputs, 1))
-        OXP_TRY(scale_weight(&out->weight, finite, p, l, scale, input_channel));
+        OXP_TRY(scale_weight(&out->weight, finite, p, l, scale, oxp_linear_input_channel));
     if (all_are(shift, l->inputs, 0))
         return OXP_OK;
     const float *w = l->weight->constant.data;
@@ -208,7 +208,7 @@ oxp_status oxp_linear_scale_inputs(oxp_linear_numbers *out, bool *finite, oxp_pa
         double row = 0;
         for (size_t k = i * l->rest; k < (i + 1) * l->rest; k++)
             row += (double)w[k];
-        sums[output_channel(l, i)] += row * shift[input_channel(l, i)];
+        sums[oxp_linear_output_channel(l, i)] += row * shift[oxp_linear_input_channel(l, i)];
     }
     return make_bias(&out->bias, finite, p, l, sums);
 }

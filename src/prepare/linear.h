@@ -32,6 +32,10 @@ bool oxp_linear_read(oxp_linear *out, const oxp_pass *p, size_t scope, const oxp
 /* Whether nothing else reads the weights. */
 bool oxp_linear_owns_weight(const oxp_pass *p, const oxp_linear *l);
 
+/* Output and input channel of row `i` of the weight seen as [first·second, rest]. */
+size_t oxp_linear_output_channel(const oxp_linear *l, size_t i);
+size_t oxp_linear_input_channel(const oxp_linear *l, size_t i);
+
 /* New numbers of an operator; NULL where the old ones stay. */
 typedef struct oxp_linear_numbers {
     float *weight;

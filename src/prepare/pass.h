@@ -34,6 +34,7 @@ typedef struct oxp_pass {
     oxp_model *model;
     const oxp_seen *seen; /* what running the given model showed */
     oxp_prepare_result *result;
+    size_t block_channels;     /* of the channel step */
     size_t step;               /* index into result->steps */
     oxp_admission *admissions; /* of all steps: what an earlier one was refused stays refused */
     oxp_map changed;           /* values that this step has changed the making of */
@@ -113,5 +114,7 @@ oxp_status oxp_step_identities(oxp_pass *p);
 oxp_status oxp_step_batch_normalization(oxp_pass *p);
 oxp_status oxp_step_activations(oxp_pass *p);
 oxp_status oxp_step_scalars(oxp_pass *p);
+oxp_status oxp_step_padding(oxp_pass *p);
+oxp_status oxp_step_channels(oxp_pass *p);
 
 #endif

@@ -42,6 +42,16 @@ static bool wants_scalars(const oxp_prepare_options *o)
     return o->fold_scalars;
 }
 
+static bool wants_padding(const oxp_prepare_options *o)
+{
+    return o->fold_padding;
+}
+
+static bool wants_channels(const oxp_prepare_options *o)
+{
+    return o->block_channels > 0;
+}
+
 static const step_row rows[OXP_PREPARE_STEPS] = {
     {"identities", oxp_step_identities, true, wants_constants,
      "nodes that hand on their input are removed"},
@@ -53,6 +63,10 @@ static const step_row rows[OXP_PREPARE_STEPS] = {
      "activations that are spelled out get the form that runs fast"},
     {"scalars", oxp_step_scalars, false, wants_scalars,
      "constant factors and terms go into the neighbouring weights"},
+    {"padding", oxp_step_padding, false, wants_padding,
+     "zeros around the input of a convolution become its own"},
+    {"channels", oxp_step_channels, false, wants_channels,
+     "channels are padded, and nodes spelled, so that convolutions stay in blocks"},
 };
 
 typedef struct job {
@@ -62,6 +76,7 @@ typedef struct job {
     oxp_prepare_result result;
     oxp_admission admissions[OXP_PREPARE_STEPS];
     bool active[OXP_PREPARE_STEPS];
+    size_t block_channels;
     oxp_model *candidate;
 } job;
 
@@ -111,6 +126,7 @@ static oxp_status apply_step(job *j, size_t step)
                      .seen = &j->runs.seen,
                      .admissions = j->admissions,
                      .result = &j->result,
+                     .block_channels = j->block_channels,
                      .step = step};
     j->admissions[step].admitted = 0;
     oxp_map_init(&pass.changed, j->ctx);
@@ -278,6 +294,7 @@ done:
 static void start(job *j, const oxp_prepare_options *options)
 {
     oxp_arena_init(&j->result.arena, j->ctx);
+    j->block_channels = options->block_channels;
     for (size_t s = 0; s < OXP_PREPARE_STEPS; s++) {
         j->active[s] = rows[s].wanted(options) && (rows[s].exact || j->runs.ran);
         j->admissions[s].limit = SIZE_MAX;

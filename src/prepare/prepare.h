@@ -13,10 +13,12 @@
 #include "onnx/model.h"
 
 #define OXP_PREPARE_TOLERANCE 1e-4
-#define OXP_PREPARE_STEPS 5
+#define OXP_PREPARE_STEPS 7
 
 typedef struct oxp_prepare_options {
-    bool fold_constants, fold_batch_normalization, recognise_activations, fold_scalars;
+    bool fold_constants, fold_batch_normalization, recognise_activations, fold_scalars,
+        fold_padding;
+    size_t block_channels; /* > 0: convolutions are kept in blocks of so many (pad_channels.h) */
     /* [sample_count], each one tensor per fed graph input. A few will do, 4 to 16: each is run once
      * per step, and the rounding noise of the model itself grows with their number. Without any,
      * inputs are drawn at random where the declared shapes allow it. */

@@ -7,6 +7,8 @@
 #include "calibration/intervals.h"
 #include "planner/compress.h"
 #include "report/jobs.h"
+#include "report/kept.h"
+#include "techniques/bias_correction.h"
 
 typedef struct tally { /* sites by what was done to them */
     size_t count[8], bytes_before[8], bytes_after[8];
@@ -15,7 +17,7 @@ typedef struct tally { /* sites by what was done to them */
 static size_t bytes_after(const oxp_compression *c, size_t i)
 {
     const oxp_technique *t = c->choices[i].technique;
-    return t ? t->bytes(&c->sites[i]) : 4 * c->sites[i].value->constant.count;
+    return t ? t->bytes(&c->sites[i]) : oxp_tensor_bytes(&c->sites[i].value->constant);
 }
 
 static double site_sqnr(const oxp_codes *codes)
@@ -42,6 +44,25 @@ static void add_error(json_t *weight, const oxp_codes *codes)
     oxp_json_real(error, "pairwise", relative);
 }
 
+/* How the codes were found, what that did to the layer's output, and which biases it changed. */
+static void add_rounding(json_t *parameters, const oxp_site *s, const oxp_choice *choice,
+                         const oxp_codes *codes)
+{
+    bool corrected = oxp_codes_shift(codes, oxp_choice_level(choice)) != NULL;
+    oxp_json_string(parameters, "rounding", codes->is_rounded ? "gptq" : "nearest");
+    if (codes->is_rounded && codes->output_after > 0)
+        oxp_json_real(parameters, "output_gain_db",
+                      10 * log10(codes->output_before / codes->output_after));
+    oxp_json_boolean(parameters, "bias_corrected", corrected);
+    json_t *biases = corrected ? oxp_json_array(parameters, "biases") : NULL;
+    for (size_t k = 0; corrected && k < s->consumer_count; k++) {
+        oxp_bias bias;
+        bool known = oxp_bias_find(&bias, s, &s->consumers[k]) && bias.value;
+        if (known)
+            json_array_append_new(biases, json_string(bias.value->name));
+    }
+}
+
 static void add_weight(json_t *array, const oxp_compression *c, size_t i)
 {
     const oxp_site *s = &c->sites[i];
@@ -59,13 +80,14 @@ static void add_weight(json_t *array, const oxp_compression *c, size_t i)
     oxp_json_string(w, "op", s->consumers[0].node->type);
     oxp_json_shape(w, "shape", s->value->constant.rank, s->value->constant.dims, NULL);
     oxp_json_string(w, "technique", choice->technique ? choice->technique->name : "float");
-    size_t before = 4 * s->value->constant.count, after = bytes_after(c, i);
+    size_t before = oxp_tensor_bytes(&s->value->constant), after = bytes_after(c, i);
     json_t *parameters = oxp_json_object(w, "parameters");
     /* in 8-bit codes, whose error is known */
     bool coded = oxp_choice_level(choice) <= OXP_LEVEL_BYTE;
     if (coded) {
         oxp_json_integer(parameters, "bits", choice->limit < 127 ? 7 : 8);
         oxp_json_integer(parameters, "axis", s->channel_axis);
+        add_rounding(parameters, s, choice, codes_of(c, i));
     }
     oxp_json_real(w, "bits_per_weight", 8.0 * (double)after / (double)s->value->constant.count);
     oxp_json_integer(w, "bytes_before", (long long)before);
@@ -155,6 +177,14 @@ static void add_accuracy(json_t *root, const oxp_compression *c)
     oxp_json_integer(o, "samples", (long long)d->labelled);
 }
 
+static bool is_prepared(const oxp_compression *c, const char *name)
+{
+    for (size_t i = 0; i < c->prepare.tensor_count; i++)
+        if (strcmp(c->prepare.tensors[i], name) == 0)
+            return true;
+    return false;
+}
+
 static void add_prepare(json_t *root, const oxp_compression *c)
 {
     if (!c->was_prepared)
@@ -176,11 +206,43 @@ static void add_prepare(json_t *root, const oxp_compression *c)
         if (text)
             json_array_append_new(tensors, text);
     }
+    const oxp_equalize_result *e = &c->equalization.result;
+    for (size_t i = 0; c->equalization.is_used && i < e->tensor_count; i++)
+        if (!is_prepared(c, e->tensors[i]))
+            json_array_append_new(tensors, json_string(e->tensors[i]));
     oxp_json_integer(p, "nodes_before", (long long)c->prepare.nodes_before);
     oxp_json_integer(p, "nodes_after", (long long)c->prepare.nodes_after);
     oxp_json_integer(p, "opset_before", c->opset_before);
     oxp_json_integer(p, "opset_after", c->opset_after);
     oxp_json_string(p, "opset_reason", c->opset_reason);
+}
+
+static void add_equalization(json_t *root, const oxp_compression *c)
+{
+    const oxp_equalization *e = &c->equalization;
+    if (!e->is_tried)
+        return;
+    json_t *o = oxp_json_object(root, "equalization");
+    oxp_json_boolean(o, "used", e->is_used);
+    oxp_json_string(o, "reason", e->why_not);
+    oxp_json_integer(o, "undone", (long long)e->result.undone);
+    oxp_json_real(o, "difference", e->result.difference);
+    if (e->is_measured) {
+        oxp_json_real(o, "plain_db", e->plain_db);
+        oxp_json_real(o, "equalized_db", e->equalized_db);
+        oxp_json_integer(o, "samples", (long long)e->samples);
+    }
+    json_t *groups = oxp_json_array(o, "groups");
+    for (size_t i = 0; i < e->result.group_count; i++) {
+        const oxp_equalized_group *g = &e->result.groups[i];
+        json_t *entry = oxp_json_append(groups);
+        oxp_json_string(entry, "value", g->value);
+        oxp_json_integer(entry, "channels", (long long)g->channels);
+        oxp_json_integer(entry, "layers", (long long)g->layers);
+        oxp_json_real(entry, "least", g->least);
+        oxp_json_real(entry, "most", g->most);
+        oxp_json_boolean(entry, "undone", g->undone);
+    }
 }
 
 static void add_seconds(json_t *root, const oxp_compression *c)
@@ -240,6 +302,7 @@ static void fill_json(json_t *root, const oxp_compression *c)
             oxp_json_string(d, "xxh3", hex);
     }
     add_prepare(root, c);
+    add_equalization(root, c);
     json_t *weights = oxp_json_array(root, "weights");
     for (size_t i = 0; i < c->site_count; i++)
         add_weight(weights, c, i);
@@ -271,7 +334,7 @@ static oxp_status text_techniques(oxp_report *r, const oxp_compression *c)
             if (c->choices[i].technique == oxp_technique_at(j))
                 k = j;
         t.count[k]++;
-        t.bytes_before[k] += 4 * c->sites[i].value->constant.count;
+        t.bytes_before[k] += oxp_tensor_bytes(&c->sites[i].value->constant);
         t.bytes_after[k] += bytes_after(c, i);
     }
     for (size_t k = 0; k <= oxp_technique_count(); k++) {
@@ -302,14 +365,34 @@ static void log_weights(const oxp_compression *c)
     char quoted[OXP_QUOTED_MAX], shape[OXP_SHAPE_TEXT_MAX], before[32], after[32];
     for (size_t i = 0; i < c->site_count; i++) {
         const oxp_site *s = &c->sites[i];
-        oxp_log(c->ctx, OXP_LOG_VERBOSE, "[%3zu/%zu] %s %s %s: %s, %s -> %s%s%s", i + 1,
+        char how[64] = "";
+        const oxp_codes *codes = codes_of(c, i);
+        oxp_level level = oxp_choice_level(&c->choices[i]);
+        if (level <= OXP_LEVEL_BYTE)
+            snprintf(how, sizeof how, " (%s%s)", codes->is_rounded ? "gptq" : "nearest",
+                     oxp_codes_shift(codes, level) ? ", bias corrected" : "");
+        oxp_log(c->ctx, OXP_LOG_VERBOSE, "[%3zu/%zu] %s %s %s: %s%s, %s -> %s%s%s", i + 1,
                 c->site_count, oxp_quote(quoted, s->value->name), s->consumers[0].node->type,
                 oxp_shape_text(shape, s->value->constant.rank, s->value->constant.dims),
-                c->choices[i].technique ? c->choices[i].technique->name : "float",
-                oxp_bytes_text(before, 4.0 * (double)s->value->constant.count),
+                c->choices[i].technique ? c->choices[i].technique->name : "float", how,
+                oxp_bytes_text(before, (double)oxp_tensor_bytes(&s->value->constant)),
                 oxp_bytes_text(after, (double)bytes_after(c, i)), c->choices[i].reason ? "; " : "",
                 c->choices[i].reason ? c->choices[i].reason : "");
     }
+}
+
+static oxp_status text_equalization(oxp_report *r, const oxp_compression *c)
+{
+    const oxp_equalization *e = &c->equalization;
+    size_t groups = e->result.group_count - e->result.undone;
+    if (!e->is_used)
+        return OXP_OK;
+    if (!e->is_measured)
+        return oxp_report_line(r, "  equalised: %zu groups of channels", groups);
+    return oxp_report_line(r,
+                           "  equalised: %zu groups of channels, quantised %.2f dB instead of "
+                           "%.2f dB on %zu calibration samples",
+                           groups, e->equalized_db, e->plain_db, e->samples);
 }
 
 static oxp_status fill_text(oxp_report *r, const oxp_compression *c)
@@ -321,7 +404,9 @@ static oxp_status fill_text(oxp_report *r, const oxp_compression *c)
             if (c->prepare.steps[i].changed)
                 OXP_TRY(oxp_report_line(r, "  prepared: %s, %zu places",
                                         c->prepare.steps[i].summary, c->prepare.steps[i].changed));
+    OXP_TRY(text_equalization(r, c));
     OXP_TRY(text_techniques(r, c));
+    OXP_TRY(oxp_report_kept(r, c));
     OXP_TRY(text_taken_back(r, c));
     log_weights(c);
     const oxp_difference *d = labelled(c);

@@ -165,7 +165,7 @@ static oxp_status describe_weights(oxp_report *r, oxp_arena *arena, const oxp_gr
         oxp_json_string(o, "op", s->consumers[0].node->type);
         oxp_json_shape(o, "shape", s->value->constant.rank, s->value->constant.dims, NULL);
         oxp_json_string(o, "dtype", oxp_dtype_name(s->value->constant.dtype));
-        oxp_json_integer(o, "bytes", (long long)(4 * s->value->constant.count));
+        oxp_json_integer(o, "bytes", (long long)oxp_tensor_bytes(&s->value->constant));
         oxp_json_boolean(o, "compressible", compressible);
         if (!compressible)
             oxp_json_string(o, "reason", why);

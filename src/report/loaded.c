@@ -1,6 +1,7 @@
 /* loaded.c - from a path to a graph. */
 #include <string.h>
 
+#include "onnx/inline.h"
 #include "report/jobs.h"
 
 const char *oxp_subject(oxp_ctx *ctx, const char *subject)
@@ -22,7 +23,9 @@ oxp_status oxp_loaded_open(oxp_loaded *out, oxp_ctx *ctx, const char *path,
     oxp_arena_init(&out->arena, ctx);
     out->arena_ready = true;
     const char *before = oxp_subject(ctx, path);
-    oxp_status status = oxp_graph_build(&out->graph, &out->arena, out->model);
+    oxp_status status = oxp_model_inline_functions(out->model);
+    if (status == OXP_OK)
+        status = oxp_graph_build(&out->graph, &out->arena, out->model);
     oxp_subject(ctx, before);
     if (status != OXP_OK)
         oxp_loaded_close(out);

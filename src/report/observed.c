@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define RANDOM_STEPS 1000000u /* a random sample may loop for ever */
+
 static oxp_status on_node(void *user, int worker, size_t slot, oxp_node *n)
 {
     (void)worker;
@@ -58,6 +60,7 @@ oxp_status oxp_observe(oxp_observed *out, oxp_loaded *l, const oxp_input_options
     *out = (oxp_observed){.why_not = ""};
     OXP_TRY(make_table(out, l));
     oxp_ctx_child(&ctx, parent);
+    ctx.step_limit = RANDOM_STEPS;
     if (run_once(out, &ctx, l, &random) == OXP_OK)
         return OXP_OK;
     if (ctx.status == OXP_EUSAGE && strcmp(ctx.code, "E-DIM") != 0)

@@ -7,6 +7,7 @@
 
 #include "calibration/metrics.h"
 #include "calibration/npz.h"
+#include "operators/cast_float8.h"
 #include "report/jobs.h"
 
 /* Of one output in one sample against what the data expects. */
@@ -37,6 +38,19 @@ static double element_ratio(const run_job *job, double a, double b)
     return isfinite(ratio) ? ratio : INFINITY;
 }
 
+/* Small float formats and the like: the same bytes, or NaN in both where a format has several. */
+static bool same_codes(const oxp_tensor *a, const oxp_tensor *b)
+{
+    if (!oxp_dtype_is_float8(a->dtype))
+        return memcmp(a->data, b->data, oxp_tensor_bytes(a)) == 0;
+    const uint8_t *x = a->data, *y = b->data;
+    for (size_t i = 0; i < a->count; i++)
+        if (x[i] != y[i] &&
+            !(isnan(oxp_float8_load(a->dtype, x[i])) && isnan(oxp_float8_load(a->dtype, y[i]))))
+            return false;
+    return true;
+}
+
 static void compare(const run_job *job, miss *m, const oxp_tensor *a, const oxp_tensor *b)
 {
     m->compared = true;
@@ -44,8 +58,8 @@ static void compare(const run_job *job, miss *m, const oxp_tensor *a, const oxp_
                      memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) != 0;
     bool number =
         oxp_dtype_is_float(a->dtype) || oxp_dtype_is_integer(a->dtype) || a->dtype == OXP_BOOL;
-    if (!m->wrong_shape && !number && memcmp(a->data, b->data, oxp_tensor_bytes(a)) != 0)
-        m->worst = INFINITY; /* small float formats and the like: the same bytes or not */
+    if (!m->wrong_shape && !number && !same_codes(a, b))
+        m->worst = INFINITY;
     for (size_t i = 0; !m->wrong_shape && number && i < a->count; i++) {
         bool real = oxp_dtype_is_float(a->dtype);
         double x = real ? oxp_tensor_real(a, i) : (double)oxp_tensor_int(a, i);

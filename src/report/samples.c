@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "planner/loss.h"
 #include "report/jobs.h"
 
 #define BOOTSTRAP_DRAWS 2000
@@ -38,29 +39,6 @@ static bool is_categorical(oxp_output_kind kind)
 {
     return kind == OXP_KIND_LOGITS || kind == OXP_KIND_PROBABILITIES ||
            kind == OXP_KIND_LOG_PROBABILITIES;
-}
-
-/* KL per row of categorical outputs; of the others half the squared error over the mean power. */
-static double loss_of(const oxp_reference *r, const oxp_difference *input, const double *power)
-{
-    double loss = 0;
-    for (size_t i = 0; i < r->output_count; i++) {
-        const oxp_difference *d = &input[i];
-        if (!oxp_dtype_is_float(r->outputs[i].dtype))
-            continue;
-        if (is_categorical(r->kinds[i]))
-            loss += d->rows ? d->kl / (double)d->rows : 0;
-        else
-            loss += power[i] > 0 ? 0.5 * d->noise / power[i] : 0;
-    }
-    return loss;
-}
-
-static void mean_power(const oxp_reference *r, const oxp_difference *slots, double *power)
-{
-    for (size_t s = 0; s < r->count; s++)
-        for (size_t i = 0; i < r->output_count; i++)
-            power[i] += slots[s * r->output_count + i].signal / (double)r->count;
 }
 
 /* The share of a call's rows, over categorical outputs, whose most likely class is the same; NAN
@@ -149,9 +127,9 @@ static oxp_status measure_held_out(oxp_samples_job *job)
     if (!slots || !power || !losses || !shares)
         return OXP_ELIMIT;
     OXP_TRY(oxp_evaluate_inputs(slots, r, job->c->result, SIZE_MAX, "loss"));
-    mean_power(r, slots, power);
+    oxp_output_powers(power, r);
     for (size_t s = 0; s < r->count; s++) {
-        losses[s] = loss_of(r, &slots[s * r->output_count], power);
+        losses[s] = oxp_input_loss(r, &slots[s * r->output_count], power);
         shares[s] = agreement_of(r, &slots[s * r->output_count]);
     }
     measure_agreement(job, shares, r->count);

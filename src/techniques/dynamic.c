@@ -1,11 +1,13 @@
-/* dynamic.c - matrix products in integers, activations quantised when they come.
+/* dynamic.c - matrix products and LSTM in integers, activations quantised when they come.
  *
  * y = Cast(MatMulInteger(x_codes, W_codes)) * (x_scale * w_scale[column]), x_codes and x_scale
  * from DynamicQuantizeLinear. ONNX Runtime fuses the whole, with a bias Add behind it, into
  * DynamicQuantizeMatMul. One DynamicQuantizeLinear serves all products that read the same
- * tensor. */
+ * tensor. LSTM: dynamic_lstm.h. */
 #include <string.h>
 
+#include "calibration/given.h"
+#include "techniques/dynamic_lstm.h"
 #include "techniques/technique.h"
 
 static bool product(const oxp_consumer *c)
@@ -15,11 +17,24 @@ static bool product(const oxp_consumer *c)
 
 static bool applies(const oxp_site *s, const char **why_not)
 {
-    for (size_t i = 0; i < s->consumer_count; i++)
+    if (oxp_site_is_half(s)) {
+        *why_not = "no integer form for a layer in half precision";
+        return false;
+    }
+    if (strcmp(s->consumers[0].node->type, "LSTM") == 0)
+        return s->consumer_count == 1 && s->other_uses == 0 &&
+               oxp_lstm_can_be_dynamic(&s->consumers[0], why_not);
+    for (size_t i = 0; i < s->consumer_count; i++) {
+        const oxp_graph_node *n = s->consumers[i].node;
         if (!product(&s->consumers[i])) {
             *why_not = "no dynamic integer form for this operator";
             return false;
         }
+        if (oxp_is_dequantised(n->graph, n->inputs[0])) {
+            *why_not = "what it reads is quantised already, with a fixed scale";
+            return false;
+        }
+    }
     if (s->value->constant.rank != 2) {
         *why_not = "no dynamic integer form for a weight of rank above 2";
         return false;
@@ -75,13 +90,32 @@ static oxp_status quantise_input(worker *w, const oxp_graph_node *node, quantise
     return OXP_OK;
 }
 
+/* One that the model has already, in front of the node. */
+static bool find_given(quantised *out, const oxp_graph_node *node)
+{
+    const oxp_value *v = &node->graph->values[node->inputs[0]];
+    for (size_t i = 0; i < v->use_count; i++) {
+        const oxp_graph_node *n = v->uses[i].node;
+        if (strcmp(n->type, "DynamicQuantizeLinear") != 0 || n->domain[0] ||
+            n->index > node->index || n->outputs[0] == OXP_NO_VALUE ||
+            n->outputs[1] == OXP_NO_VALUE || n->outputs[2] == OXP_NO_VALUE)
+            continue;
+        out->codes = oxp_node_proto_output(n->proto, 0);
+        out->scale = oxp_node_proto_output(n->proto, 1);
+        out->zero_point = oxp_node_proto_output(n->proto, 2);
+        return true;
+    }
+    return false;
+}
+
 static oxp_status convert(worker *w, const oxp_graph_node *node, const char *codes,
                           const char *scales, const char *zero)
 {
     oxp_edit *e = w->e;
     const oxp_graph *g = node->graph;
-    quantised *q;
-    OXP_TRY(quantise_input(w, node, &q));
+    quantised given, *q = &given;
+    if (!find_given(q, node))
+        OXP_TRY(quantise_input(w, node, &q));
     const char *sum = NULL, *real = NULL, *scale = NULL,
                *output = oxp_node_proto_output(node->proto, 0);
     size_t at = oxp_edit_position(g->proto, node->proto);
@@ -121,20 +155,30 @@ static oxp_status apply_site(worker *w, const oxp_site *s)
     return oxp_edit_drop_constant(e, s->graph, s->value);
 }
 
+/* The second weight of an LSTM went with the first. */
+static bool is_done(const oxp_edit *e, size_t i)
+{
+    size_t other = oxp_lstm_partner(e->sites, e->site_count, i);
+    return other < i && e->choices[other].technique == &oxp_technique_dynamic;
+}
+
 static oxp_status apply(oxp_edit *e)
 {
     worker w = {.e = e};
     oxp_status status = OXP_OK;
     for (size_t i = 0; i < e->site_count && status == OXP_OK; i++)
-        if (e->choices[i].technique == &oxp_technique_dynamic)
-            status = apply_site(&w, &e->sites[i]);
+        if (e->choices[i].technique == &oxp_technique_dynamic && !is_done(e, i))
+            status = strcmp(e->sites[i].consumers[0].node->type, "LSTM") == 0
+                         ? oxp_lstm_make_dynamic(e, i)
+                         : apply_site(&w, &e->sites[i]);
     oxp_free(w.made);
     return status;
 }
 
 const oxp_technique oxp_technique_dynamic = {
     .name = "dynamic",
-    .summary = "matrix products in integers, activations quantised at run time: no data needed",
+    .summary =
+        "matrix products and LSTM in integers, activations quantised at run time: no data needed",
     .stage = OXP_STAGE_QUANTISE,
     .level = OXP_LEVEL_INTEGER,
     .applies = applies,

@@ -1,8 +1,11 @@
 /* edit_context.c - what techniques share: codes of weights, names, constants, the order in which
  * they are applied. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "techniques/bias_correction.h"
+#include "techniques/codes.h"
 #include "techniques/technique.h"
 #include "util/parallel.h"
 
@@ -14,18 +17,8 @@ typedef struct code_job {
     int limit;
 } code_job;
 
-static oxp_status make_one(void *user, oxp_ctx *ctx, size_t i, int worker)
+static void measure(oxp_codes *c, oxp_weight_layout l, const float *w)
 {
-    (void)ctx;
-    (void)worker;
-    const code_job *job = user;
-    const oxp_site *s = &job->sites[i];
-    oxp_codes *c = &job->codes[i];
-    if (!c->codes)
-        return OXP_OK;
-    const float *w = s->value->constant.data;
-    oxp_weight_layout l = s->layout;
-    oxp_quantise_weight(c->codes, c->scales, w, l, job->limit);
     c->signal = c->noise = 0;
     for (size_t at = 0, b = 0; b < l.blocks; b++)
         for (size_t o = 0; o < l.outer; o++)
@@ -36,6 +29,29 @@ static oxp_status make_one(void *user, oxp_ctx *ctx, size_t i, int worker)
                     c->signal += (double)w[at] * (double)w[at];
                     c->noise += e * e;
                 }
+}
+
+void oxp_codes_measure(oxp_codes *c, const oxp_site *s)
+{
+    measure(c, s->layout, s->value->constant.data);
+}
+
+static oxp_status make_one(void *user, oxp_ctx *ctx, size_t i, int worker)
+{
+    (void)worker;
+    const code_job *job = user;
+    const oxp_site *s = &job->sites[i];
+    oxp_codes *c = &job->codes[i];
+    if (!c->codes)
+        return OXP_OK;
+    const float *w;
+    float *owned;
+    OXP_TRY(oxp_site_numbers(&w, &owned, ctx, s));
+    oxp_quantise_weight(c->codes, c->scales, w, s->layout, job->limit);
+    measure(c, s->layout, w);
+    oxp_free(owned);
+    oxp_model_forget(s->graph->model, &s->value->constant);
+    oxp_pages_release(ctx, c->codes, s->value->constant.count);
     return OXP_OK;
 }
 
@@ -43,6 +59,7 @@ oxp_status oxp_codes_make(oxp_codes *codes, oxp_arena *arena, const oxp_site *si
                           int limit)
 {
     for (size_t i = 0; i < count; i++) {
+        codes[i].output_before = codes[i].output_after = NAN;
         codes[i].codes = oxp_arena_alloc(arena, sites[i].value->constant.count, 1);
         codes[i].scales = oxp_arena_alloc(arena, oxp_site_scales(&sites[i]), sizeof(float));
         if (!codes[i].codes || !codes[i].scales)
@@ -147,12 +164,59 @@ oxp_status oxp_edit_drop_constant(oxp_edit *e, const oxp_graph *g, const oxp_val
 
 /* ---- applying ---- */
 
-static oxp_status apply_all(oxp_edit *e)
+static oxp_status look(oxp_edit *e)
 {
     oxp_graph *graph;
     OXP_TRY(oxp_graph_build(&graph, &e->arena, e->model));
     OXP_TRY(oxp_graph_all(&e->graphs, &e->graph_count, &e->arena, graph));
-    OXP_TRY(oxp_sites_find(&e->sites, &e->site_count, &e->arena, graph));
+    return oxp_sites_find(&e->sites, &e->site_count, &e->arena, graph);
+}
+
+/* The ranges by the value ids of the edited graph, where new constants have moved them. */
+static oxp_status follow_ranges(oxp_edit *e, const oxp_graph *const *before)
+{
+    const oxp_ranges *old = e->ranges;
+    if (!old || old->count == 0)
+        return OXP_OK;
+    oxp_ranges *moved = oxp_arena_alloc(&e->arena, 1, sizeof *moved);
+    size_t **index = oxp_arena_alloc(&e->arena, old->graph_count, sizeof *index);
+    if (!moved || !index)
+        return OXP_ELIMIT;
+    for (size_t g = 0; g < old->graph_count; g++) {
+        index[g] = oxp_arena_alloc(&e->arena, e->graphs[g]->value_count + 1, sizeof **index);
+        if (!index[g])
+            return OXP_ELIMIT;
+        for (size_t v = 0; v < before[g]->value_count; v++) {
+            const char *name = before[g]->values[v].name;
+            uint32_t now = old->index[g][v] ? oxp_graph_find_value(e->graphs[g], name) : 0;
+            if (now == OXP_NO_VALUE)
+                return oxp_fail(e->ctx, OXP_EINTERNAL, "E-INTERNAL", "value \"%.100s\" is gone",
+                                name);
+            if (old->index[g][v])
+                index[g][now] = old->index[g][v];
+        }
+    }
+    *moved = *old;
+    moved->index = index;
+    e->ranges = moved;
+    return OXP_OK;
+}
+
+static oxp_status correct_biases(oxp_edit *e)
+{
+    const oxp_graph *const *before = e->graphs;
+    bool changed;
+    OXP_TRY(oxp_bias_correct(e, &changed));
+    if (!changed)
+        return OXP_OK;
+    OXP_TRY(look(e));
+    return follow_ranges(e, before);
+}
+
+static oxp_status apply_all(oxp_edit *e)
+{
+    OXP_TRY(look(e));
+    OXP_TRY(correct_biases(e));
     for (int stage = OXP_STAGE_FOLD; stage <= OXP_STAGE_ENCODE; stage++)
         for (size_t t = 0; t < oxp_technique_count(); t++)
             if ((int)oxp_technique_at(t)->stage == stage)

@@ -15,6 +15,10 @@ static bool applies(const oxp_site *s, const char **why_not)
 {
     const oxp_tensor *t = &s->value->constant;
     const float *w = t->data;
+    if (oxp_site_is_half(s)) {
+        *why_not = "is in half precision already";
+        return false;
+    }
     if (2 * t->count <= NODE_BYTES) {
         *why_not = "too small: the Cast would be larger than what is saved";
         return false;
@@ -24,6 +28,7 @@ static bool applies(const oxp_site *s, const char **why_not)
             *why_not = "holds values beyond the range of half precision";
             return false;
         }
+    oxp_model_forget(s->graph->model, t);
     return true;
 }
 
@@ -37,6 +42,7 @@ static oxp_status store(oxp_edit *e, const oxp_site *s)
         return OXP_ELIMIT;
     for (size_t i = 0; i < t->count; i++)
         bits[i] = oxp_float_to_half(w[i]);
+    oxp_model_forget(s->graph->model, t);
     OXP_TRY(oxp_edit_constant(&half, e, s->graph, "h", OXP_FLOAT16, t->rank, t->dims, bits));
     size_t at;
     OXP_TRY(oxp_edit_take_place(&at, e, s));

@@ -1,7 +1,10 @@
 /* islands.c - which values are quantised, and whose scale they have. */
 #include "techniques/islands.h"
 
+#include <math.h>
 #include <string.h>
+
+#include "calibration/given.h"
 
 typedef struct mapper {
     oxp_arena *arena;
@@ -28,25 +31,90 @@ static bool moves_codes(const oxp_graph_node *n)
     return false;
 }
 
-static bool joins(const oxp_graph_node *n)
+bool oxp_joins_integers(const oxp_graph_node *n)
 {
     return moves_codes(n) || is_type(n, "Add") || is_type(n, "LeakyRelu");
 }
 
-static size_t data_inputs(const oxp_graph_node *n)
+size_t oxp_joiner_inputs(const oxp_graph_node *n)
 {
     return is_type(n, "Add") ? 2 : 1;
 }
 
-uint32_t oxp_fused_output(const oxp_graph_node *node)
+uint32_t oxp_joiner_output(const oxp_graph_node *n)
+{
+    return moves_codes(n) ? n->outputs[0] : oxp_fused_output(n);
+}
+
+/* ---- what the quantiser does ---- */
+
+static bool number_at(double *out, const oxp_graph_node *n, size_t i)
+{
+    const oxp_value *v = oxp_graph_node_constant(n, i);
+    if (!v || v->constant.dtype != OXP_FLOAT || v->constant.count != 1)
+        return false;
+    *out = (double)((const float *)v->constant.data)[0];
+    return true;
+}
+
+static bool read_clip(oxp_clamp *c, const oxp_graph_node *n)
+{
+    const oxp_attribute *low = oxp_graph_node_attribute(n, "min"),
+                        *high = oxp_graph_node_attribute(n, "max");
+    if (low)
+        c->low = (double)low->f;
+    if (high)
+        c->high = (double)high->f;
+    return (n->input_count < 2 || n->inputs[1] == OXP_NO_VALUE || number_at(&c->low, n, 1)) &&
+           (n->input_count < 3 || n->inputs[2] == OXP_NO_VALUE || number_at(&c->high, n, 2));
+}
+
+bool oxp_clamp_read(oxp_clamp *out, const oxp_graph_node *n)
+{
+    oxp_clamp c = {.low = -HUGE_VAL, .high = HUGE_VAL};
+    bool max = is_type(n, "Max"), min = is_type(n, "Min");
+    if (is_type(n, "Clip")) {
+        if (!read_clip(&c, n))
+            return false;
+    } else if ((max || min) && n->input_count == 2) {
+        double *bound = max ? &c.low : &c.high;
+        if (!number_at(bound, n, 0) && !number_at(bound, n, 1))
+            return false;
+        c.input = oxp_graph_node_constant(n, 0) ? 1 : 0;
+    } else {
+        return false;
+    }
+    *out = c;
+    return c.low <= 0 && c.high >= 0;
+}
+
+/* The node that alone reads a value, or NULL. */
+static const oxp_graph_node *only_reader(const oxp_value *v)
+{
+    if (v->is_output || v->use_count != 1 || v->uses[0].input == UINT32_MAX ||
+        v->uses[0].node->outputs[0] == OXP_NO_VALUE)
+        return NULL;
+    return v->uses[0].node;
+}
+
+uint32_t oxp_relu_output(const oxp_graph_node *node)
 {
     const oxp_value *v = &node->graph->values[node->outputs[0]];
-    if (v->is_output || v->use_count != 1 || v->uses[0].input == UINT32_MAX)
-        return v->id;
-    const oxp_graph_node *next = v->uses[0].node;
-    if (is_type(next, "Relu") && next->outputs[0] != OXP_NO_VALUE)
-        return next->outputs[0];
-    return v->id;
+    const oxp_graph_node *next = only_reader(v);
+    return next && is_type(next, "Relu") ? next->outputs[0] : v->id;
+}
+
+uint32_t oxp_fused_output(const oxp_graph_node *node)
+{
+    uint32_t id = oxp_relu_output(node);
+    oxp_clamp c;
+    for (;;) {
+        const oxp_value *v = &node->graph->values[id];
+        const oxp_graph_node *next = only_reader(v);
+        if (!next || !oxp_clamp_read(&c, next) || v->uses[0].input != c.input)
+            return id;
+        id = next->outputs[0];
+    }
 }
 
 static oxp_status tables(mapper *m)
@@ -86,9 +154,16 @@ static void mark_integer_nodes(mapper *m, const oxp_site *sites, size_t count, c
             size_t g = n->graph->id;
             m->integer[g][n->index] = 1;
             m->wanted[g][n->inputs[0]] = 1;
-            if (needs_quantised_output(n))
-                m->kind[g][oxp_fused_output(n)] = OXP_IN_PLACE;
+            uint32_t result = oxp_fused_output(n);
+            if (needs_quantised_output(n) && !oxp_is_quantised(n->graph, result))
+                m->kind[g][result] = OXP_IN_PLACE;
         }
+}
+
+static bool is_wanted_joiner(const mapper *m, const oxp_graph_node *n)
+{
+    return oxp_joins_integers(n) && n->outputs[0] != OXP_NO_VALUE &&
+           m->wanted[n->graph->id][oxp_joiner_output(n)];
 }
 
 /* Backwards: what an integer node reads through joiners is wanted in codes. */
@@ -97,9 +172,9 @@ static void spread_wanted(mapper *m, size_t g)
     const oxp_graph *graph = m->graphs[g];
     for (size_t i = graph->node_count; i-- > 0;) {
         const oxp_graph_node *n = &graph->nodes[i];
-        if (!joins(n) || n->outputs[0] == OXP_NO_VALUE || !m->wanted[g][n->outputs[0]])
+        if (!is_wanted_joiner(m, n))
             continue;
-        for (size_t k = 0; k < data_inputs(n); k++)
+        for (size_t k = 0; k < oxp_joiner_inputs(n); k++)
             if (n->inputs[k] != OXP_NO_VALUE)
                 m->wanted[g][n->inputs[k]] = 1;
     }
@@ -112,14 +187,14 @@ static void join(mapper *m, size_t g)
     const oxp_graph *graph = m->graphs[g];
     for (size_t i = 0; i < graph->node_count; i++) {
         const oxp_graph_node *n = &graph->nodes[i];
-        if (!joins(n) || n->outputs[0] == OXP_NO_VALUE || !m->wanted[g][n->outputs[0]])
+        if (!is_wanted_joiner(m, n))
             continue;
         bool all = true;
-        for (size_t k = 0; k < data_inputs(n); k++)
+        for (size_t k = 0; k < oxp_joiner_inputs(n); k++)
             all = all && n->inputs[k] != OXP_NO_VALUE && m->kind[g][n->inputs[k]] == OXP_IN_PLACE;
         if (!all)
             continue;
-        uint32_t out = is_type(n, "Add") ? oxp_fused_output(n) : n->outputs[0];
+        uint32_t out = oxp_joiner_output(n);
         m->kind[g][out] = OXP_IN_PLACE;
         if (moves_codes(n))
             m->root[g][out] = m->root[g][n->inputs[0]];
@@ -132,7 +207,7 @@ static void add_branches(mapper *m, size_t g)
     for (size_t i = 0; i < graph->node_count; i++) {
         uint32_t in = m->integer[g][i] ? graph->nodes[i].inputs[0] : OXP_NO_VALUE;
         if (in != OXP_NO_VALUE && m->kind[g][in] == OXP_NOT_QUANTISED)
-            m->kind[g][in] = OXP_BRANCH;
+            m->kind[g][in] = oxp_is_dequantised(graph, in) ? OXP_GIVEN : OXP_BRANCH;
     }
 }
 

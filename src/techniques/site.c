@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "operators/operator.h"
+#include "util/half.h"
 
 typedef struct finder {
     oxp_arena *arena;
@@ -14,17 +15,37 @@ typedef struct finder {
     size_t count, capacity;
 } finder;
 
+static bool is_weight_type(oxp_dtype dtype)
+{
+    return dtype == OXP_FLOAT || dtype == OXP_FLOAT16 || dtype == OXP_BFLOAT16;
+}
+
+#define LEAST_OPERAND 1024 /* elements */
+
+/* A large constant that elementary nodes read: a table of positions, a bias of attention scores. */
+static bool is_operand(const oxp_graph_node *node, size_t input, const oxp_tensor *t, int *axis)
+{
+    static const char *const types[] = {"Add", "Sub", "Mul", "Slice", "Where", "Concat"};
+    if (node->domain[0] || t->dtype != OXP_FLOAT || t->count < LEAST_OPERAND)
+        return false;
+    for (*axis = 0; *axis + 1 < t->rank && t->dims[*axis] == 1; ++*axis)
+        continue;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (strcmp(node->type, types[i]) == 0)
+            return i != 3 || input == 0;
+    return false;
+}
+
 static const oxp_value *weight_at(const oxp_graph_node *node, size_t input, int *axis)
 {
     const oxp_value *v = oxp_graph_node_constant(node, input);
-    if (!v || v->constant.dtype != OXP_FLOAT || v->constant.rank < 2 || v->constant.count == 0)
+    if (!v || !is_weight_type(v->constant.dtype) || v->constant.rank < 2 || v->constant.count == 0)
         return NULL;
     bool known;
     int64_t opset = oxp_model_opset(node->graph->model, node->domain);
     const oxp_operator *op = oxp_operator_find(node->domain, node->type, opset, &known);
-    if (!op || !op->weight || !op->weight(node, (int)input, v->constant.rank, axis))
-        return NULL;
-    return v;
+    bool is_weight = op && op->weight && op->weight(node, (int)input, v->constant.rank, axis);
+    return is_weight || is_operand(node, input, &v->constant, axis) ? v : NULL;
 }
 
 static bool is_recurrent(const char *type)
@@ -81,13 +102,15 @@ static oxp_status add_consumer(finder *f, const oxp_graph_node *node, size_t inp
                         .value = v,
                         .graph = home,
                         .channel_axis = axis,
-                        .is_table = true};
+                        .is_table = true,
+                        .is_operand = true};
         set_layout(s, node);
         *slot = f->count;
     }
     oxp_site *s = &f->sites[*slot - 1];
     s->consumer_count++;
     s->is_table = s->is_table && strcmp(node->type, "Gather") == 0;
+    s->is_operand = s->is_operand && is_operand(node, input, &v->constant, &axis);
     return OXP_OK;
 }
 
@@ -161,5 +184,22 @@ oxp_status oxp_sites_find(oxp_site **out, size_t *count, oxp_arena *arena, const
     }
     *out = sites;
     *count = f.count;
+    return OXP_OK;
+}
+
+oxp_status oxp_site_numbers(const float **out, float **owned, oxp_ctx *ctx, const oxp_site *s)
+{
+    const oxp_tensor *t = &s->value->constant;
+    *owned = NULL;
+    *out = t->data;
+    if (!oxp_site_is_half(s))
+        return OXP_OK;
+    const uint16_t *bits = t->data;
+    float *numbers;
+    OXP_TRY(oxp_alloc_raw(&numbers, ctx, t->count, sizeof *numbers, "a weight as float"));
+    for (size_t i = 0; i < t->count; i++)
+        numbers[i] =
+            t->dtype == OXP_FLOAT16 ? oxp_half_to_float(bits[i]) : oxp_bfloat16_to_float(bits[i]);
+    *out = *owned = numbers;
     return OXP_OK;
 }

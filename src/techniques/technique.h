@@ -34,6 +34,12 @@ typedef struct oxp_codes {
     int8_t *codes;
     float *scales;        /* oxp_site_scales() of them */
     double signal, noise; /* sum w^2, sum (w - code * scale)^2 */
+    bool is_rounded;      /* for the layer's output; else to the nearest code */
+    /* mean squared error of the layer's output, summed over channels, with the nearest codes and
+     * with these; NAN where the layer's input was not seen */
+    double output_before, output_after;
+    /* what is added to the bias, by channel, in a stored and in an integer form; NULL: nothing */
+    float *stored_shift, *integer_shift;
 } oxp_codes;
 
 typedef struct oxp_technique oxp_technique;
@@ -84,6 +90,14 @@ extern const oxp_technique oxp_technique_w8, oxp_technique_dynamic, oxp_techniqu
 static inline oxp_level oxp_choice_level(const oxp_choice *c)
 {
     return c->technique ? c->technique->level : OXP_LEVEL_FLOAT;
+}
+
+/* What the codes of a form of this level add to the bias, or NULL. */
+static inline const float *oxp_codes_shift(const oxp_codes *c, oxp_level level)
+{
+    return level == OXP_LEVEL_INTEGER ? c->integer_shift
+           : level == OXP_LEVEL_BYTE  ? c->stored_shift
+                                      : NULL;
 }
 
 /* Codes and scales in 8 bits: what the 8-bit forms share. */

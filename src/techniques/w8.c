@@ -2,18 +2,21 @@
  *
  * codes (int8) -> Cast -> Mul(scale): an expression of constants that ONNX Runtime folds when it
  * loads the model, for any operator; the bytes of int8 at the speed of float. (DequantizeLinear in
- * its place is never folded and runs every time.) A table that only Gather reads is not folded,
- * which would undo the saving in memory: Gather takes the codes, and DequantizeLinear stands behind
- * it, with a scale per column. */
+ * its place is never folded and runs every time.) A weight in half precision gets a Cast back to
+ * its type behind them: a scale would lose bits there. A table that only Gather reads is not
+ * folded, which would undo the saving in memory: Gather takes the codes, and DequantizeLinear
+ * stands behind it, with a scale per column. */
 #include <string.h>
 
 #include "techniques/technique.h"
 
 #define NODE_BYTES 90 /* of the two nodes and the names */
+#define CAST_BYTES 45
 
 static bool applies(const oxp_site *s, const char **why_not)
 {
-    if (oxp_codes_bytes(s) + NODE_BYTES < 4 * s->value->constant.count)
+    size_t nodes = NODE_BYTES + (oxp_site_is_half(s) ? CAST_BYTES : 0);
+    if (oxp_codes_bytes(s) + nodes < oxp_tensor_bytes(&s->value->constant))
         return true;
     *why_not = "too small: codes, scales and nodes would be larger than the weight";
     return false;
@@ -29,7 +32,17 @@ static oxp_status add_codes(const char **codes, const char **scales, oxp_edit *e
                              c->scales);
 }
 
-/* The Mul takes over the weight's name, so that no consumer changes, in whatever body it stands. */
+/* A node that gives a value the weight's type; `from` is what it reads. */
+static oxp_status cast_back(oxp_edit *e, const oxp_site *s, const oxp_graph *g, size_t at,
+                            const char *from, const char **to)
+{
+    oxp_node_proto *node;
+    OXP_TRY(oxp_edit_node(&node, e, g, at, "Cast", 1, &from, to));
+    return oxp_edit_set_int(e->model, node, "to", s->value->constant.dtype);
+}
+
+/* The last node takes over the weight's name, so that no consumer changes, in whatever body it
+ * stands. */
 static oxp_status store(oxp_edit *e, const oxp_site *s)
 {
     const char *codes, *scales, *cast = NULL, *name = s->value->name;
@@ -39,8 +52,9 @@ static oxp_status store(oxp_edit *e, const oxp_site *s)
     oxp_node_proto *node;
     OXP_TRY(oxp_edit_node(&node, e, s->graph, at, "Cast", 1, &codes, &cast));
     OXP_TRY(oxp_edit_set_int(e->model, node, "to", OXP_FLOAT));
-    const char *factors[2] = {cast, scales};
-    return oxp_edit_node(&node, e, s->graph, at + 1, "Mul", 2, factors, &name);
+    const char *factors[2] = {cast, scales}, *product = oxp_site_is_half(s) ? NULL : name;
+    OXP_TRY(oxp_edit_node(&node, e, s->graph, at + 1, "Mul", 2, factors, &product));
+    return product == name ? OXP_OK : cast_back(e, s, s->graph, at + 2, product, &name);
 }
 
 /* Gather(codes) -> DequantizeLinear: the Gather keeps its place, its output gets a new name. */
@@ -60,12 +74,13 @@ static oxp_status store_table(oxp_edit *e, const oxp_site *s)
         OXP_TRY(oxp_edit_name(&raw, e, "t"));
         OXP_TRY(oxp_edit_set_input(e->model, gather->proto, 0, codes));
         OXP_TRY(oxp_edit_set_output(e->model, gather->proto, 0, raw));
-        const char *inputs[3] = {raw, scales, zeros};
+        const char *inputs[3] = {raw, scales, zeros}, *real = oxp_site_is_half(s) ? NULL : output;
         oxp_node_proto *node;
-        OXP_TRY(oxp_edit_node(&node, e, gather->graph,
-                              oxp_edit_position(gather->graph->proto, gather->proto) + 1,
-                              "DequantizeLinear", 3, inputs, &output));
+        size_t at = oxp_edit_position(gather->graph->proto, gather->proto) + 1;
+        OXP_TRY(oxp_edit_node(&node, e, gather->graph, at, "DequantizeLinear", 3, inputs, &real));
         OXP_TRY(oxp_edit_set_int(e->model, node, "axis", -1));
+        if (real != output)
+            OXP_TRY(cast_back(e, s, gather->graph, at + 1, real, &output));
     }
     return oxp_edit_drop_constant(e, s->graph, s->value);
 }

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "calibration/given.h"
+#include "techniques/hard_swish_blocks.h"
 #include "techniques/islands.h"
 #include "techniques/technique.h"
 
@@ -54,10 +56,30 @@ static bool has_captured_values(const oxp_graph *g)
     return false;
 }
 
+/* Beside what the model quantises itself: one scale, u8 codes. With s8 ones ONNX Runtime leaves
+ * float convolutions between the pairs on x86 (seen up to 1.32). */
+static bool fits_given(const oxp_graph_node *n, const char **why_not)
+{
+    uint32_t result = oxp_fused_output(n);
+    oxp_given in = {.dtype = OXP_UINT8}, out = {.dtype = OXP_UINT8};
+    *why_not = "what it reads is quantised in a way that it cannot take";
+    if (oxp_is_dequantised(n->graph, n->inputs[0]) &&
+        (!oxp_given_input(&in, n->graph, n->inputs[0]) || in.dtype != OXP_UINT8))
+        return false;
+    *why_not = "what it makes is quantised in a way that it cannot make";
+    return !oxp_is_quantised(n->graph, result) ||
+           (oxp_given_output(&out, n->graph, result) && out.dtype == OXP_UINT8);
+}
+
 static bool applies(const oxp_site *s, const char **why_not)
 {
+    if (oxp_site_is_half(s)) {
+        *why_not = "no integer form for a layer in half precision";
+        return false;
+    }
     for (size_t i = 0; i < s->consumer_count; i++) {
-        if (!can_be_integer(&s->consumers[i], why_not))
+        if (!can_be_integer(&s->consumers[i], why_not) ||
+            !fits_given(s->consumers[i].node, why_not))
             return false;
         if (has_captured_values(s->consumers[i].node->graph)) {
             *why_not = "the bodies of If or Loop read values of this graph: ONNX Runtime cannot "
@@ -114,6 +136,38 @@ static oxp_status pair(worker *w, const oxp_graph *g, size_t at, const char *fro
     return oxp_edit_node(&node, w->e, g, at + 1, "DequantizeLinear", 3, inputs, to);
 }
 
+/* The lowest and highest codes stand for the bounds or lie inside them. */
+static bool saturates(const oxp_scale *s, const oxp_clamp *c)
+{
+    double step = (double)s->scale, zero = s->zero_point;
+    return nearbyint(c->low / step) + zero <= 0 && nearbyint(c->high / step) + zero >= 255;
+}
+
+/* Clamps in front of the quantiser, which does their work: *made becomes the value in front of
+ * them. */
+static oxp_status remove_clamps(worker *w, const oxp_graph *g, const oxp_quantised *q,
+                                const oxp_value **made)
+{
+    oxp_edit *e = w->e;
+    const oxp_range *r =
+        oxp_ranges_find(e->ranges, w->islands.graphs[q->scale_graph], q->scale_value);
+    oxp_clamp c;
+    while (r && oxp_clamp_read(&c, (*made)->producer) && saturates(&r->scale, &c)) {
+        const oxp_graph_node *n = (*made)->producer;
+        OXP_TRY(oxp_edit_remove_node(e->model, g->proto, n->proto));
+        for (size_t i = 0; i < n->input_count; i++) {
+            const oxp_value *bound = oxp_graph_node_constant(n, i);
+            const oxp_value *local = bound ? &g->values[n->inputs[i]] : NULL;
+            if (bound)
+                OXP_TRY(oxp_edit_drop_constant(
+                    e, local->kind == OXP_VALUE_OUTER ? local->outer_graph : g, bound));
+        }
+        *made = &g->values[n->inputs[c.input]];
+        OXP_TRY(oxp_edit_remove_value_info(e->model, g->proto, (*made)->name));
+    }
+    return OXP_OK;
+}
+
 /* IN_PLACE: the maker writes a fresh name and the pair gives back the old one, so that every
  * reader, and a graph output of that name, sees the quantised value. */
 static oxp_status quantise_value(worker *w, size_t i)
@@ -122,14 +176,25 @@ static oxp_status quantise_value(worker *w, size_t i)
     const oxp_graph *g = w->islands.graphs[q->graph_id];
     const oxp_value *v = &g->values[q->value];
     names *n = &w->made[i];
-    OXP_TRY(parameters(w, g, q, n));
-    if (q->kind == OXP_BRANCH)
-        return pair(w, g, oxp_edit_behind(g, v), v->name, n, &n->real);
-    const char *fresh;
-    OXP_TRY(oxp_edit_name(&fresh, w->e, "t"));
-    OXP_TRY(oxp_edit_set_output(w->e->model, v->producer->proto, v->producer_output, fresh));
     n->real = v->name;
-    return pair(w, g, oxp_edit_behind(g, v), fresh, n, &n->real);
+    if (q->kind == OXP_GIVEN)
+        return OXP_OK;
+    OXP_TRY(parameters(w, g, q, n));
+    if (q->kind == OXP_BRANCH) {
+        n->real = NULL;
+        return pair(w, g, oxp_edit_behind(g, v), v->name, n, &n->real);
+    }
+    const char *fresh;
+    const oxp_value *made = v;
+    OXP_TRY(remove_clamps(w, g, q, &made));
+    OXP_TRY(oxp_edit_name(&fresh, w->e, "t"));
+    OXP_TRY(oxp_edit_set_output(w->e->model, made->producer->proto, made->producer_output, fresh));
+    size_t channels = oxp_hard_swish_channels(&w->islands, v), at = oxp_edit_behind(g, made);
+    if (!channels)
+        return pair(w, g, at, fresh, n, &n->real);
+    const char *real = NULL;
+    OXP_TRY(pair(w, g, at, fresh, n, &real));
+    return oxp_hard_swish_conv(w->e, g, at + 2, channels, real, v->name);
 }
 
 /* ---- weights and biases ---- */

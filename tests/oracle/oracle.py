@@ -166,6 +166,23 @@ def check_labels(checks, work, case):
                  f"{change:+.4f} in [{stated['low']:+.4f}, {stated['high']:+.4f}]")
 
 
+def check_external_data(checks, work, case, precision):
+    """The same model in one file and in two: checker, ONNX Runtime and report agree on both."""
+    data = case.calibration if precision == "w8a8" else None
+    one, _ = compress(work, case.model, precision, data)
+    expected = ort_tools.run(ort_tools.session(one), case.test_arrays)
+    two, report = compress(work, case.model, precision, data, "--external-data")
+    label = f"{case.name} {precision} --external-data"
+    error = checker_error(two)
+    checks.check(f"{label}: the ONNX checker accepts it", error is None, error or "")
+    sizes = [os.path.getsize(p) for p in (two, two + ".data")]
+    checks.check(f"{label}: bytes in the report are those of both files",
+                 report["output"]["bytes"] == sum(sizes), f"{sizes[0]} + {sizes[1]} bytes")
+    found = ort_tools.run(ort_tools.session(two), case.test_arrays)
+    checks.check(f"{label}: ONNX Runtime gives the same bytes as for one file",
+                 all(np.array_equal(found[name], expected[name]) for name in case.outputs))
+
+
 def check_model(checks, model):
     case = Case(model)
     with Workspace() as work:
@@ -175,6 +192,9 @@ def check_model(checks, model):
             checks.attempt(f"{case.name} {precision}", check_precision, checks, work, case,
                            precision)
         checks.attempt(f"{case.name} w8 without data", check_without_data, checks, work, case)
+        for precision in ("none", "w8", "w8a8"):
+            checks.attempt(f"{case.name} {precision} --external-data", check_external_data, checks,
+                           work, case, precision)
         checks.attempt(f"{case.name} labels", check_labels, checks, work, case)
 
 

@@ -716,3 +716,35 @@ Test(npz, an_element_type_without_a_place_is_refused)
     cr_expect_neq(access(path, F_OK), 0);
     rmdir(folder);
 }
+
+/* A large stored array is not copied; a damaged one is found all the same. */
+Test(npz, large_stored_arrays_are_borrowed)
+{
+    enum { FLOATS = (1 << 20) / 4 + 3 };
+    uint8_t *bytes = malloc(128 + FLOATS * sizeof(float));
+    put_prefix(bytes, "{'descr': '<f4', 'fortran_order': False, 'shape': (262147,), }");
+    for (size_t i = 0; i < FLOATS; i++)
+        memcpy(bytes + 128 + 4 * i, &(float){(float)i}, 4);
+    for (int deflate = 0; deflate < 2; deflate++) {
+        item it = {.name = "x.npy", .data = bytes, .bytes = 128 + FLOATS * 4, .deflate = deflate};
+        archive a = build(&it, 1, false, "");
+        oxp_npz *z;
+        oxp_tensor t = {0};
+        float last;
+        cr_assert_eq(oxp_npz_open(&z, &ctx, a.bytes, a.used), OXP_OK, "%s", ctx.message);
+        cr_assert_eq(oxp_npz_read(&t, &ctx, z, 0), OXP_OK, "%s", ctx.message);
+        bool inside = (uint8_t *)t.data > a.bytes && (uint8_t *)t.data < a.bytes + a.used;
+        cr_expect_eq(inside, !deflate);
+        cr_expect_eq(t.storage == NULL, !deflate);
+        memcpy(&last, (uint8_t *)t.data + 4 * (FLOATS - 1), 4);
+        cr_expect_eq(last, FLOATS - 1);
+        oxp_tensor_release(&t);
+        a.bytes[a.packed_at[0] + 500] ^= 1;
+        cr_expect_eq(oxp_npz_read(&t, &ctx, z, 0), OXP_EDATA);
+        cr_expect_str_eq(ctx.code, "E-ZIP-CRC");
+        oxp_ctx_clear(&ctx);
+        oxp_npz_free(z);
+        free(a.bytes);
+    }
+    free(bytes);
+}

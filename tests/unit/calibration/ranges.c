@@ -90,14 +90,19 @@ static void start(fixture *f, int threads, int spoil)
     start_behind(f, "Neg", threads, spoil);
 }
 
-static oxp_status calibrate(fixture *f, const size_t *which, bool automatic)
+static oxp_status calibrate_on(fixture *f, const size_t *which, bool automatic, size_t second)
 {
     oxp_watch watch = {f->graph, oxp_graph_find_value(f->graph, "n")};
-    oxp_judge judge = {&f->graph->nodes[1], 0};
+    oxp_judge judge = {&f->graph->nodes[1], 0, true};
     oxp_calibration_options options = {
-        .automatic = automatic, .percentile = 99.9, .second_pass = 64};
+        .automatic = automatic, .percentile = 99.9, .second_pass = second};
     return oxp_calibrate(&f->ranges, &f->arena, f->graph, &f->source, which, SAMPLES, &watch, 1,
                          &judge, 1, &options);
+}
+
+static oxp_status calibrate(fixture *f, const size_t *which, bool automatic)
+{
+    return calibrate_on(f, which, automatic, 64);
 }
 
 static void stop(fixture *f)
@@ -189,4 +194,28 @@ Test(ranges, a_softmax_has_a_fixed_scale)
     cr_expect_gt(r->output_error[OXP_METHOD_MSE], 0);
     cr_expect_eq(r->output_error[OXP_METHOD_MINMAX], r->output_error[OXP_METHOD_MSE]);
     stop(&f);
+}
+
+/* Few samples tried: what they show is extended by the error of the input, which is known of all;
+ * so the estimate knows the outlier, whichever sample holds it. */
+Test(ranges, few_trials_tell_what_all_would)
+{
+    for (int spoil = 0; spoil <= 3; spoil += 3) {
+        fixture all, few;
+        start(&all, 2, spoil);
+        start(&few, 2, spoil);
+        cr_assert_eq(calibrate_on(&all, NULL, true, SAMPLES), OXP_OK);
+        cr_assert_eq(calibrate_on(&few, NULL, true, 10), OXP_OK);
+        const oxp_range *a = &all.ranges.items[0], *b = &few.ranges.items[0];
+        cr_expect_eq(a->method, b->method);
+        for (int m = 0; m < OXP_METHOD_COUNT; m++)
+            if (a->output_error[m] < 4 * a->output_error[a->method])
+                cr_expect(fabs(log(b->output_error[m] / a->output_error[m])) < 0.25,
+                          "method %d: %g, of all samples %g", m, b->output_error[m],
+                          a->output_error[m]);
+        cr_expect(fabs(log(b->dynamic_error / a->dynamic_error)) < 0.25, "dynamic: %g, not %g",
+                  b->dynamic_error, a->dynamic_error);
+        stop(&all);
+        stop(&few);
+    }
 }

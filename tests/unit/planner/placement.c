@@ -131,18 +131,19 @@ Test(placement, every_weight_that_is_not_in_integers_has_a_reason)
     }
 }
 
-Test(placement, work_decides_whether_a_wide_layer_pays)
+Test(placement, convolutions_wait_for_their_regions)
 {
     fixture f;
     oxp_choice choices[8];
-    oxp_site_work work[8] = {{0}};
     start(&f, "convolutions");
-    for (size_t i = 0; i < f.count; i++)
-        work[i] = (oxp_site_work){1e8, 1e4};
-    /* 16 channels are too narrow at any amount of work */
-    place(&f, choices, &(oxp_placement_options){.precision = OXP_PRECISION_W8A8, .work = work});
+    /* without samples nothing is known of sizes */
+    place(&f, choices, &(oxp_placement_options){.precision = OXP_PRECISION_W8A8});
     for (size_t i = 0; i < f.count; i++)
         cr_expect_neq(oxp_choice_level(&choices[i]), OXP_LEVEL_INTEGER);
+    place(&f, choices,
+          &(oxp_placement_options){.precision = OXP_PRECISION_W8A8, .by_regions = true});
+    for (size_t i = 0; i < f.count; i++)
+        cr_expect_eq(oxp_choice_level(&choices[i]), OXP_LEVEL_INTEGER);
     place(&f, choices,
           &(oxp_placement_options){.precision = OXP_PRECISION_W8A8, .everywhere = true});
     for (size_t i = 0; i < f.count; i++)

@@ -26,7 +26,7 @@ static void settle(const bool integer[3], bool out[3])
     for (size_t i = 0; i < 3; i++)
         choices[i] =
             (oxp_choice){.technique = integer[i] ? &oxp_technique_w8a8 : &oxp_technique_w8};
-    cr_assert_eq(oxp_settle_choices(graph, sites, count, choices), OXP_OK);
+    cr_assert_eq(oxp_settle_choices(graph, sites, count, choices, NULL), OXP_OK);
     for (size_t i = 0; i < 3; i++) {
         out[i] = choices[i].technique == &oxp_technique_w8a8;
         cr_expect(out[i] == integer[i] || choices[i].reason);

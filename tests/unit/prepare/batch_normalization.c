@@ -417,3 +417,36 @@ Test(batch_normalization, in_bodies_where_a_sample_comes_by)
     cr_expect_not_null(strstr(text_about("e"), "no sample comes by"), "%s", text_about("e"));
     expect_sound();
 }
+
+/* Conv -> Transpose -> Mul, Add per channel on the axis where the channels stand now. */
+static void turned_norm(const int64_t perm[4], const int64_t dims[4])
+{
+    start(13);
+    weights("w", DIMS(5, 4, 3, 3));
+    weights_between("a", 0.5, 1.5, 4, dims);
+    weights("b", 4, dims);
+    conv("x w", 1);
+    ints(node("Transpose", "c", "t"), "perm", 4, perm);
+    node("Mul", "t a", "m");
+    node("Add", "m b", "n");
+    node("Relu", "n", "y");
+    output("y");
+    prepare_with(normalization_only);
+    cr_assert(result.checked, "%s", result.why_unchecked);
+}
+
+Test(batch_normalization, behind_the_transpose_of_a_conv)
+{
+    turned_norm((int64_t[]){0, 2, 3, 1}, (int64_t[]){1, 1, 1, 5});
+    cr_expect_eq(count_nodes(prepared), 3, "Conv, Transpose, Relu");
+    cr_expect_eq(result.steps[2].changed, 1);
+    expect_sound();
+    again();
+}
+
+Test(batch_normalization, behind_a_transpose_on_another_axis_it_stays)
+{
+    turned_norm((int64_t[]){0, 2, 1, 3}, (int64_t[]){1, 1, 1, 6});
+    cr_expect_eq(count_nodes(prepared), 5);
+    expect_sound();
+}
