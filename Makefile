@@ -163,8 +163,8 @@ $(UNIT_TESTS) $(PLAIN_TESTS): $(BUILD)/%: %.c $(TEST_SUPPORT) $(STATIC)
 test: setup-test
 	+@ORACLE=$(ORACLE) JOBS=$(JOBS) MAKE='$(MAKE)' tests/run
 
-STAGES := lint unit operators techniques conformance cli hostile install oracle
-## test-STAGE: one stage: unit operators techniques conformance cli hostile install oracle
+STAGES := lint unit operators techniques conformance cli hostile install generated oracle
+## test-STAGE: one stage: unit operators techniques conformance cli hostile install generated oracle
 .PHONY: $(STAGES:%=test-%) lint
 $(STAGES:%=test-%): test-%:
 	+@ORACLE=$(ORACLE) JOBS=$(JOBS) MAKE='$(MAKE)' tests/run $*
@@ -199,10 +199,20 @@ demo: setup
 zoo-test: all oracle
 	bench/zoo-test
 
-## bench: the measurements side by side with other tools
+## bench: the measurements side by side with other tools: the zoo, then speed and memory
 .PHONY: bench
-bench: all oracle
-	bench/run
+bench: all oracle $(BUILD)/bench/speed/forward
+	bench/run; zoo=$$?; BUILD=$(BUILD) bench/speed/run && exit $$zoo
+
+## bench-speed: speed and memory beside ONNX Runtime
+.PHONY: bench-speed
+bench-speed: all $(BUILD)/bench/speed/forward
+	BUILD=$(BUILD) bench/speed/run
+
+$(BUILD)/bench/speed/%: bench/speed/%.c $(STATIC)
+	$(call say,BENCH)
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -MF $@.d $< $(STATIC) $(LINK_FLAGS) -pie $(LDFLAGS) $(LIBRARIES) -o $@
 
 # ---- installation --------------------------------------------------------------------------------
 
