@@ -134,7 +134,7 @@ typedef struct oxp_input_options {
 typedef struct oxp_compress_options {
     size_t size;
     oxp_input_options input;
-    const char *precision; /* "none", "w8a8", "dynamic", "w8", "fp16" */
+    const char *precision; /* "none", "w8a8", "dynamic", "w8", "w4", "fp16" */
     const char *data;      /* samples: .npz, .npy or a folder; NULL: none */
     const char *labels;    /* .npy of labels that override those in `data`, or NULL */
     /* "auto", "minmax", "percentile[:P]", "entropy", "mse"; NULL = auto */
@@ -165,13 +165,15 @@ typedef struct oxp_compress_options {
     /* the mean error of a layer taken off its bias, with samples: "auto" (where that costs few
      * bytes), "on", "off"; NULL = auto */
     const char *bias_correction;
+    size_t bits;       /* of stored weights, 2 to 8; 0: 8 for "w8", 4 for "w4" */
+    size_t block_size; /* below 8 bits: inputs that share a scale, at most; 0 = 32 */
 } oxp_compress_options;
 
 #define OXP_COMPRESS_OPTIONS_INIT                                                                 \
     {                                                                                             \
         sizeof(oxp_compress_options), OXP_INPUT_OPTIONS_INIT, NULL, NULL, NULL, NULL, NULL, NULL, \
             NULL, 20.0, NULL, NULL, NULL, NULL, NULL, NULL, false, false, false, false, true,     \
-            false, NULL, NULL, NULL                                                               \
+            false, NULL, NULL, NULL, 0, 0                                                         \
     }
 
 /* Compresses a model file. `output` appears complete or not at all; the reported errors were

@@ -6,15 +6,17 @@ static struct {
         *equalize, *rounding, *bias_correction;
     double min_sqnr;
     flag_list nodes, exclude_nodes, op_types, exclude_op_types, layers;
+    size_t bits, block_size;
     bool keep, dry_run, no_metadata, per_channel, external_data;
 } options = {.min_sqnr = 20.0};
 
 static const flag own[] = {
     {"--output", "-o", FLAG_TEXT, &options.output, "OUT", NULL, "the compressed model"},
-    {"--precision", NULL, FLAG_WORD, &options.precision, "P", "w8a8|dynamic|w8|fp16|none",
+    {"--precision", NULL, FLAG_WORD, &options.precision, "P", "w8a8|dynamic|w8|w4|fp16|none",
      "w8a8: integer arithmetic where it is faster and holds, every other weight stored in 8 bits "
      "(needs samples); dynamic: matrix products in integers, scaled at run time; w8: weights "
-     "stored in 8 bits, arithmetic in float; fp16: weights stored in half precision; none: the "
+     "stored in 8 bits, arithmetic in float; w4: in 4 bits; fp16: weights stored in half "
+     "precision; none: the "
      "same bytes"},
     {"--data", NULL, FLAG_TEXT, &options.data, "D", NULL,
      "calibration samples: .npz, .npy or a folder"},
@@ -59,6 +61,10 @@ static const flag own[] = {
     {"--bias-correction", NULL, FLAG_WORD, &options.bias_correction, "C", "auto|on|off",
      "the mean error of a layer taken off its bias, with samples; on: also where a bias must be "
      "made for it and costs bytes (default auto)"},
+    {"--bits", NULL, FLAG_COUNT, &options.bits, "N", NULL,
+     "bits of stored weights, 2 to 8 (default: 8 for w8, 4 for w4)"},
+    {"--block-size", NULL, FLAG_COUNT, &options.block_size, "N", NULL,
+     "below 8 bits: inputs that share a scale, at most (default 32)"},
     {"--external-data", NULL, FLAG_SWITCH, &options.external_data, NULL, NULL,
      "large tensors go into OUT.data, beside OUT; models above 2 GiB always have it so"},
 };
@@ -93,6 +99,8 @@ static void set_options(oxp_compress_options *o)
     o->dry_run = options.dry_run;
     o->no_metadata = options.no_metadata;
     o->external_data = options.external_data;
+    o->bits = options.bits;
+    o->block_size = options.block_size;
 }
 
 static int run(oxp_ctx *ctx, const char *const *positional)

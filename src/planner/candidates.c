@@ -10,7 +10,7 @@ static const struct {
 } kinds_of_candidates[OXP_CANDIDATES] = {
     {"fp16", "", 16},
     {"w8", "bits=8,method=rtn", 8},
-    {"w8", "bits=6,method=rtn", 6},
+    {"w4", "bits=6,method=rtn", 6},
     {"w4", "bits=4,method=rtn", 4},
     {"w4", "bits=3,method=rtn", 3},
     {"w4", "bits=2,method=rtn", 2},

@@ -98,6 +98,7 @@ static void respect_opset(oxp_compression *c)
         oxp_choice *choice = &c->choices[i];
         int64_t needed = choice->technique == &oxp_technique_w8a8      ? 13
                          : choice->technique == &oxp_technique_dynamic ? 11
+                         : choice->technique == &oxp_technique_w4      ? 10
                                                                        : 0;
         if (c->opset_after >= needed)
             continue;
@@ -337,6 +338,7 @@ static oxp_status refine(oxp_compression *c, oxp_codes *codes, int limit)
     OXP_TRY(input_scales(c, scales));
     for (size_t i = 0; i < c->site_count; i++)
         wanted[i] = oxp_choice_level(&c->choices[i]) <= OXP_LEVEL_BYTE &&
+                    c->choices[i].technique != &oxp_technique_w4 &&
                     (limit == 127 || c->choices[i].limit == limit);
     oxp_refinement r = {.graph = c->graph,
                         .sites = c->sites,
@@ -365,6 +367,9 @@ oxp_status oxp_compression_choose(oxp_compression *c)
     prefer_dynamic(c);
     OXP_TRY(oxp_settle_choices(c->graph, c->sites, c->site_count, c->choices, c->regions));
     OXP_TRY(refine(c, c->codes, 127));
+    for (size_t i = 0; i < c->site_count; i++)
+        if (c->choices[i].technique == &oxp_technique_w4)
+            OXP_TRY(oxp_packed_measure(&c->codes[i], c->ctx, &c->sites[i], &c->choices[i]));
     OXP_TRY(narrow(c));
     return c->narrowed ? refine(c, c->narrow_codes, 64) : OXP_OK;
 }

@@ -61,11 +61,9 @@ static oxp_status open_samples(oxp_compression *c)
 /* The opset that the forms of a precision need: per-channel QuantizeLinear 13, MatMulInteger 11. */
 static int64_t needed_opset(const oxp_compression *c)
 {
-    static const int64_t needed[] = {[OXP_PRECISION_NONE] = 0,
-                                     [OXP_PRECISION_FP16] = 0,
-                                     [OXP_PRECISION_W8] = 0,
-                                     [OXP_PRECISION_DYNAMIC] = 11,
-                                     [OXP_PRECISION_W8A8] = 13};
+    static const int64_t needed[] = {
+        [OXP_PRECISION_NONE] = 0,     [OXP_PRECISION_FP16] = 0,  [OXP_PRECISION_W8] = 0,
+        [OXP_PRECISION_DYNAMIC] = 11, [OXP_PRECISION_W8A8] = 13, [OXP_PRECISION_W4] = 10};
     return needed[c->placement.precision];
 }
 

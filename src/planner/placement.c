@@ -32,7 +32,7 @@ static const oxp_technique *integer_form(const oxp_site *s, const oxp_placement_
     const oxp_technique *best = NULL;
     const char *why = NULL, *static_why = NULL;
     *why_not = NULL;
-    if (o->precision == OXP_PRECISION_W8 || o->stored_only)
+    if (o->precision == OXP_PRECISION_W8 || o->precision == OXP_PRECISION_W4 || o->stored_only)
         return NULL;
     if (o->precision == OXP_PRECISION_W8A8 && oxp_technique_w8a8.applies(s, &static_why))
         best = &oxp_technique_w8a8; /* a product may turn dynamic once both errors are known */
@@ -65,6 +65,10 @@ static void place_one(oxp_choice *c, const oxp_site *s, const oxp_placement_opti
     c->technique = integer_form(s, o, &integer_why);
     if (c->technique)
         return;
+    if (o->precision == OXP_PRECISION_W4 && oxp_technique_w4.applies(s, &integer_why)) {
+        c->technique = &oxp_technique_w4;
+        return;
+    }
     if (oxp_technique_w8.applies(s, &stored_why)) {
         c->technique = &oxp_technique_w8;
         c->reason = integer_why;
@@ -80,6 +84,10 @@ void oxp_place(oxp_choice *choices, const oxp_site *sites, size_t count, const b
     for (size_t i = 0; i < count; i++) {
         oxp_choice *c = &choices[i];
         *c = (oxp_choice){.limit = 127};
+        if (options->precision == OXP_PRECISION_W4) {
+            c->limit = options->limit;
+            c->block = options->block;
+        }
         const char *why = NULL;
         if (is_forced[i] && (!forced[i] || forced[i]->applies(&sites[i], &why))) {
             c->technique = forced[i];

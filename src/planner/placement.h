@@ -15,7 +15,8 @@ typedef enum oxp_precision {
     OXP_PRECISION_FP16,
     OXP_PRECISION_W8,
     OXP_PRECISION_DYNAMIC,
-    OXP_PRECISION_W8A8
+    OXP_PRECISION_W8A8,
+    OXP_PRECISION_W4 /* 2 to 7 bits */
 } oxp_precision;
 
 /* What one sample showed of a site's consumers; all zero when none ran. */
@@ -28,6 +29,8 @@ typedef struct oxp_placement_options {
     oxp_precision precision;
     bool stored_only; /* --quant-format stored */
     bool everywhere;  /* --quant-format qdq: integers wherever they have a form, faster or not */
+    int limit;        /* of w4's codes */
+    size_t block;     /* of w4's scales; 0: its own */
     const oxp_site_work *work; /* by site; NULL without samples */
     bool by_regions;           /* oxp_settle_choices() will weigh the convolutions */
 } oxp_placement_options;

@@ -21,22 +21,47 @@ static oxp_status unknown(oxp_ctx *ctx, const char *what, const char *value, con
                     oxp_quote(quoted, value), expected);
 }
 
+/* --bits turns w8 and w4 into one another; --block-size is for fewer than 8. */
+static oxp_status resolve_bits(oxp_compression *c)
+{
+    oxp_placement_options *p = &c->placement;
+    size_t bits = c->options->bits, block = c->options->block_size;
+    if (p->precision != OXP_PRECISION_W8 && p->precision != OXP_PRECISION_W4) {
+        if (bits || block)
+            return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE",
+                            "--bits and --block-size are for the precisions w8 and w4");
+        return OXP_OK;
+    }
+    bits = bits ? bits : p->precision == OXP_PRECISION_W4 ? 4 : 8;
+    if (bits < 2 || bits > 8)
+        return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE", "--bits %zu: 2 to 8 are possible", bits);
+    p->precision = bits == 8 ? OXP_PRECISION_W8 : OXP_PRECISION_W4;
+    if (block && (bits == 8 || block < 16))
+        return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE",
+                        bits == 8 ? "--block-size %zu: 8 bits have a scale per channel"
+                                  : "--block-size %zu: 16 and more are possible",
+                        block);
+    p->limit = (1 << (bits - 1)) - 1;
+    p->block = block;
+    return OXP_OK;
+}
+
 static oxp_status resolve_precision(oxp_compression *c)
 {
-    static const char *const words[] = {"none", "fp16", "w8", "dynamic", "w8a8", NULL};
+    static const char *const words[] = {"none", "fp16", "w8", "dynamic", "w8a8", "w4", NULL};
     const char *p = c->options->precision;
     if (!p)
         return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE",
-                        "a precision is needed: none, fp16, w8, dynamic or w8a8");
+                        "a precision is needed: none, fp16, w8, w4, dynamic or w8a8");
     int i = word(p, words);
     if (i < 0)
-        return unknown(c->ctx, "precision", p, "none, fp16, w8, dynamic or w8a8");
+        return unknown(c->ctx, "precision", p, "none, fp16, w8, w4, dynamic or w8a8");
     c->placement.precision = (oxp_precision)i;
     if (c->placement.precision == OXP_PRECISION_W8A8 && !c->options->data &&
         !c->options->input.random_samples)
         return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE",
                         "precision w8a8 needs samples (--data D); w8, dynamic and none need none");
-    return OXP_OK;
+    return resolve_bits(c);
 }
 
 static bool parse_decimal(const char *text, double *out)

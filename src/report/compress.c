@@ -17,7 +17,8 @@ typedef struct tally { /* sites by what was done to them */
 static size_t bytes_after(const oxp_compression *c, size_t i)
 {
     const oxp_technique *t = c->choices[i].technique;
-    return t ? t->bytes(&c->sites[i]) : oxp_tensor_bytes(&c->sites[i].value->constant);
+    return t ? t->bytes(&c->sites[i], &c->choices[i])
+             : oxp_tensor_bytes(&c->sites[i].value->constant);
 }
 
 static double site_sqnr(const oxp_codes *codes)
@@ -28,7 +29,7 @@ static double site_sqnr(const oxp_codes *codes)
 
 static const oxp_codes *codes_of(const oxp_compression *c, size_t i)
 {
-    return c->choices[i].limit < 127 && c->narrow_codes[i].codes ? &c->narrow_codes[i]
+    return c->choices[i].limit == 64 && c->narrow_codes[i].codes ? &c->narrow_codes[i]
                                                                  : &c->codes[i];
 }
 
@@ -85,7 +86,13 @@ static void add_weight(json_t *array, const oxp_compression *c, size_t i)
     /* in 8-bit codes, whose error is known */
     bool coded = oxp_choice_level(choice) <= OXP_LEVEL_BYTE;
     if (coded) {
-        oxp_json_integer(parameters, "bits", choice->limit < 127 ? 7 : 8);
+        bool packed = choice->technique == &oxp_technique_w4;
+        oxp_json_integer(parameters, "bits",
+                         packed                ? oxp_packed_bits(choice)
+                         : choice->limit == 64 ? 7
+                                               : 8);
+        if (packed)
+            oxp_json_integer(parameters, "block", (long long)oxp_packed_block(s, choice));
         oxp_json_integer(parameters, "axis", s->channel_axis);
         add_rounding(parameters, s, choice, codes_of(c, i));
     }

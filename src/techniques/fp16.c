@@ -59,8 +59,9 @@ static oxp_status apply(oxp_edit *e)
     return OXP_OK;
 }
 
-static size_t bytes(const oxp_site *s)
+static size_t bytes(const oxp_site *s, const oxp_choice *c)
 {
+    (void)c;
     return 2 * s->value->constant.count;
 }
 

@@ -48,7 +48,10 @@ typedef struct oxp_choice {         /* one per site */
     const oxp_technique *technique; /* NULL: stays float */
     /* why it is not computed in integers, or stays float; NULL when there is nothing to say */
     const char *reason;
-    int limit; /* codes in [-limit, limit]: 127, or 64 where 16-bit pair sums could saturate */
+    /* codes in [-limit, limit]: 127, or 64 where 16-bit pair sums could saturate; fewer for w4,
+     * whose own is 7 */
+    int limit;
+    size_t block; /* w4: input channels that share a scale, at most; 0 is 32, SIZE_MAX all */
 } oxp_choice;
 
 typedef struct oxp_edit {
@@ -77,7 +80,7 @@ struct oxp_technique {
     bool (*applies)(const oxp_site *s, const char **why_not);
     oxp_status (*apply)(oxp_edit *e);
     /* of the weight in this form; the writer's total is the truth */
-    size_t (*bytes)(const oxp_site *s);
+    size_t (*bytes)(const oxp_site *s, const oxp_choice *c);
 };
 
 size_t oxp_technique_count(void);
@@ -85,7 +88,7 @@ const oxp_technique *oxp_technique_at(size_t i);
 const oxp_technique *oxp_technique_find(const char *name);
 
 extern const oxp_technique oxp_technique_w8, oxp_technique_dynamic, oxp_technique_w8a8,
-    oxp_technique_fp16;
+    oxp_technique_fp16, oxp_technique_w4;
 
 static inline oxp_level oxp_choice_level(const oxp_choice *c)
 {
@@ -101,10 +104,17 @@ static inline const float *oxp_codes_shift(const oxp_codes *c, oxp_level level)
 }
 
 /* Codes and scales in 8 bits: what the 8-bit forms share. */
-static inline size_t oxp_codes_bytes(const oxp_site *s)
+static inline size_t oxp_codes_bytes(const oxp_site *s, const oxp_choice *c)
 {
+    (void)c;
     return s->value->constant.count + 4 * oxp_site_scales(s);
 }
+
+/* The bits of a w4 choice, and signal and noise of its codes (packed.c). */
+int oxp_packed_bits(const oxp_choice *c);
+/* Elements of the reduction that share a scale. */
+size_t oxp_packed_block(const oxp_site *s, const oxp_choice *c);
+oxp_status oxp_packed_measure(oxp_codes *out, oxp_ctx *ctx, const oxp_site *s, const oxp_choice *c);
 
 /* ---- what techniques share (edit_context.c) ---- */
 
@@ -121,7 +131,7 @@ oxp_status oxp_edit_apply(oxp_model **out, oxp_model *model, const oxp_choice *c
 
 static inline const oxp_codes *oxp_edit_codes(const oxp_edit *e, const oxp_site *s)
 {
-    return e->choices[s->index].limit < 127 ? &e->narrow_codes[s->index] : &e->codes[s->index];
+    return e->choices[s->index].limit == 64 ? &e->narrow_codes[s->index] : &e->codes[s->index];
 }
 
 /* A fresh short value name. */

@@ -16,7 +16,7 @@
 static bool applies(const oxp_site *s, const char **why_not)
 {
     size_t nodes = NODE_BYTES + (oxp_site_is_half(s) ? CAST_BYTES : 0);
-    if (oxp_codes_bytes(s) + nodes < oxp_tensor_bytes(&s->value->constant))
+    if (oxp_codes_bytes(s, NULL) + nodes < oxp_tensor_bytes(&s->value->constant))
         return true;
     *why_not = "too small: codes, scales and nodes would be larger than the weight";
     return false;

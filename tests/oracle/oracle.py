@@ -142,8 +142,9 @@ def check_precision(checks, work, case, precision):
 
 
 def check_without_data(checks, work, case):
-    """`w8` needs no data, and the file is the one that is made when there is some."""
-    with_data, _ = compress(work, case.model, "w8", case.calibration, "--no-metadata")
+    """`w8` needs no data, and its plain codes are those that are made when there is some."""
+    with_data, _ = compress(work, case.model, "w8", case.calibration, "--no-metadata", "--rounding",
+                            "nearest", "--bias-correction", "off", "--equalize", "off")
     kept = work.path("w8-with-data.onnx")
     os.replace(with_data, kept)
     without, _ = compress(work, case.model, "w8", None, "--no-metadata")

@@ -112,8 +112,8 @@ static void check_close(bench *b, const char *title, const uint8_t *bytes, size_
         OXP_OK);
     cr_assert_eq(oxp_evaluate(d, &reference, written, SAMPLES, NULL), OXP_OK, "%s: %s", title,
                  b->ctx.message);
-    double db = oxp_least_sqnr(&reference, d);
-    cr_expect(db > 25 && db < 80, "%s: %.2f dB", title, db);
+    double db = oxp_least_sqnr(&reference, d), least = strncmp(title, "w4", 2) == 0 ? 12 : 25;
+    cr_expect(db > least && db < 80, "%s: %.2f dB", title, db);
     oxp_reference_free(&reference);
     oxp_model_free(written);
 }

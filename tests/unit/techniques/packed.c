@@ -1,0 +1,133 @@
+/* Weights in few bits: what the written expression computes is what was measured; blocks divide. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <string.h>
+
+#include "interpreter/interpreter.h"
+#include "onnx/edit.h"
+#include "techniques/technique.h"
+#include "util/random.h"
+
+typedef struct fixture {
+    oxp_ctx ctx;
+    oxp_arena arena;
+    oxp_model *model;
+    oxp_graph *graph;
+    oxp_site *sites;
+    size_t count;
+} fixture;
+
+static void io(fixture *f, const char *name, int64_t columns, bool output)
+{
+    oxp_value_info info = {
+        .name = name, .dtype = OXP_FLOAT, .is_tensor = true, .rank = 2, .dims = {1, columns}};
+    oxp_graph_proto *g = oxp_model_graph(f->model);
+    cr_assert_eq((output ? oxp_edit_add_output : oxp_edit_add_input)(f->model, g, &info), OXP_OK);
+}
+
+/* x [1, k] . w [k, n] -> y */
+static void start(fixture *f, int64_t k, int64_t n, const float *w)
+{
+    const char *inputs[2] = {"x", "w"}, *out = "y";
+    oxp_new_node node = {.type = "MatMul",
+                         .domain = "",
+                         .name = "",
+                         .input_count = 2,
+                         .output_count = 1,
+                         .inputs = inputs,
+                         .outputs = &out};
+    memset(f, 0, sizeof *f);
+    oxp_ctx_init(&f->ctx);
+    oxp_arena_init(&f->arena, &f->ctx);
+    cr_assert_eq(oxp_model_new(&f->model, &f->ctx, 13), OXP_OK);
+    io(f, "x", k, false);
+    io(f, "y", n, true);
+    oxp_graph_proto *g = oxp_model_graph(f->model);
+    cr_assert_eq(oxp_edit_add_initializer(f->model, g, "w", OXP_FLOAT, 2, (int64_t[]){k, n}, w),
+                 OXP_OK);
+    cr_assert_eq(oxp_edit_insert_node(NULL, f->model, g, 0, &node), OXP_OK);
+    cr_assert_eq(oxp_graph_build(&f->graph, &f->arena, f->model), OXP_OK);
+    cr_assert_eq(oxp_sites_find(&f->sites, &f->count, &f->arena, f->graph), OXP_OK);
+    cr_assert_eq(f->count, 1);
+}
+
+static void stop(fixture *f)
+{
+    oxp_arena_free(&f->arena);
+    oxp_model_free(f->model);
+}
+
+/* Squared distance of w and what a unit input reads of the written model, row by row. */
+static double written_noise(fixture *f, const oxp_choice *choice, const float *w)
+{
+    oxp_model *out;
+    oxp_graph *graph;
+    oxp_session *session;
+    oxp_codes codes = {0};
+    int64_t k = f->sites[0].value->constant.dims[0], n = f->sites[0].value->constant.dims[1];
+    double noise = 0;
+    cr_assert_eq(oxp_edit_apply(&out, f->model, choice, &codes, NULL, NULL), OXP_OK, "%s",
+                 f->ctx.message);
+    cr_assert_eq(oxp_graph_build(&graph, &f->arena, out), OXP_OK, "%s", f->ctx.message);
+    cr_assert_eq(oxp_session_create(&session, &f->ctx, graph, NULL), OXP_OK);
+    for (int64_t row = 0; row < k; row++) {
+        oxp_tensor x = {0}, y = {0};
+        const oxp_tensor *fed[1] = {&x};
+        cr_assert_eq(oxp_tensor_shape(&x, &f->ctx, OXP_FLOAT, 2, (int64_t[]){1, k}, "x"), OXP_OK);
+        cr_assert_eq(oxp_tensor_alloc(&x, &f->ctx, "x"), OXP_OK);
+        memset(x.data, 0, oxp_tensor_bytes(&x));
+        ((float *)x.data)[row] = 1;
+        cr_assert_eq(oxp_session_run(session, fed, &y), OXP_OK, "%s", f->ctx.message);
+        for (int64_t c = 0; c < n; c++) {
+            double e = (double)((float *)y.data)[c] - (double)w[row * n + c];
+            noise += e * e;
+        }
+        oxp_tensor_release(&x);
+        oxp_tensor_release(&y);
+    }
+    oxp_session_free(session);
+    oxp_model_free(out);
+    return noise;
+}
+
+Test(packed, the_written_expression_is_what_was_measured)
+{
+    enum { K = 96, N = 23 }; /* 2,208 codes of 3 bits do not fill their last byte alike */
+    float w[K * N];
+    oxp_random r = oxp_random_make(2, 0, 0);
+    for (size_t i = 0; i < K * N; i++)
+        w[i] = (float)oxp_random_normal(&r);
+    for (int bits = 2; bits <= 7; bits++) {
+        fixture f;
+        oxp_codes measured = {0};
+        oxp_choice choice = {.technique = &oxp_technique_w4, .limit = (1 << (bits - 1)) - 1};
+        start(&f, K, N, w);
+        cr_expect_eq(oxp_packed_bits(&choice), bits);
+        cr_assert_eq(oxp_packed_measure(&measured, &f.ctx, &f.sites[0], &choice), OXP_OK);
+        double noise = written_noise(&f, &choice, w);
+        cr_expect_lt(fabs(noise / measured.noise - 1), 1e-5, "%d bits: %g, measured %g", bits,
+                     noise, measured.noise);
+        cr_expect_lt(10 * log10(measured.signal / measured.noise), 6.02 * bits + 4);
+        cr_expect_gt(10 * log10(measured.signal / measured.noise), 6.02 * bits - 8);
+        stop(&f);
+    }
+}
+
+Test(packed, blocks_divide_the_reduction)
+{
+    static const struct {
+        int64_t k;
+        size_t asked, block;
+    } cases[] = {{96, 32, 32}, {96, 0, 32},    {100, 32, 25}, {97, 32, 97},
+                 {96, 64, 48}, {96, 1000, 96}, {30, 16, 30}};
+    static float w[100 * 64];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        fixture f;
+        oxp_choice choice = {.limit = 7, .block = cases[i].asked};
+        start(&f, cases[i].k, 64, w);
+        size_t block = oxp_packed_block(&f.sites[0], &choice);
+        cr_expect_eq(block, cases[i].block, "%lld by %zu: %zu", (long long)cases[i].k,
+                     cases[i].asked, block);
+        stop(&f);
+    }
+}
