@@ -1,7 +1,8 @@
 /* drop.h - where along the network two models part.
  *
- * The first drop is the first tensor, in the order in which model B makes them and among those that
- * both models have by name, whose SQNR is at most `threshold_db`. */
+ * The first drop is the first tensor, among those that both models have by name, whose SQNR is at
+ * most `threshold_db`. The order is that in which model A makes them, by some megabytes at a time;
+ * within these that of model B. */
 #ifndef OXP_CALIBRATION_DROP_H
 #define OXP_CALIBRATION_DROP_H
 

@@ -124,6 +124,7 @@ void oxp_difference_of(oxp_difference *out, oxp_output_kind kind, const oxp_tens
         return;
     for (size_t i = 0; i < a->count; i++) {
         double x = oxp_tensor_real(a, i), y = oxp_tensor_real(b, i);
+        out->numbers += isfinite(x) != 0;
         if (!isfinite(x) || !isfinite(y)) { /* a mask that both hold is no difference */
             out->nonfinite += !(x == y || (isnan(x) && isnan(y)));
             continue;
@@ -157,6 +158,7 @@ void oxp_difference_add(oxp_difference *into, const oxp_difference *from)
     into->only_a += from->only_a;
     into->only_b += from->only_b;
     into->elements += from->elements;
+    into->numbers += from->numbers;
     into->nonfinite += from->nonfinite;
 }
 

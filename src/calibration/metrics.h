@@ -27,9 +27,9 @@ typedef struct oxp_difference {
     double kl; /* sum over rows (categorical) or elements (bernoulli) of KL(a || b) in nats */
     size_t rows, agree;
     size_t labelled, correct_a, correct_b, only_a,
-        only_b; /* rows with a label; right in one alone */
-    size_t elements;
-    size_t nonfinite; /* elements that are NaN or infinite in b and not the same in a */
+        only_b;               /* rows with a label; right in one alone */
+    size_t elements, numbers; /* numbers: finite in a */
+    size_t nonfinite;         /* elements that are NaN or infinite in b and not the same in a */
 } oxp_difference;
 
 /* Compares output tensors of one shape and a float type (others: elements only). `labels`, if not

@@ -65,9 +65,10 @@ bool oxp_moments_shape(const oxp_graph_node *node, size_t *groups, size_t *colum
 
 /* ---- rows of a sample ---- */
 
-typedef struct rows { /* of one sample */
-    float *x;         /* [count, groups * columns] */
-    double *sums;     /* of X as it is, then of X as rounded */
+typedef struct rows { /* of one sample: [count, groups * columns], as one of the two */
+    float *x;
+    uint8_t *codes; /* of a moment that has a scale */
+    double *sums;   /* of X as it is, then of X as rounded */
     size_t count;
 } rows;
 
@@ -76,9 +77,12 @@ typedef struct collection {
     size_t count;
     size_t **moments_of;  /* by graph and node: index + 1 */
     rows *taken;          /* [slot * count + moment] */
-    pthread_mutex_t lock; /* of what follows, and of the sums */
+    size_t slots, next;   /* next: the first slot whose floats are not in the sums */
     bool *done;           /* by slot */
-    size_t slots, next;   /* next: the first slot that is not in the sums */
+    pthread_mutex_t lock; /* of what stands before, and of the sums of floats */
+    size_t *moment_of;    /* by part: a block of a group of a moment, */
+    size_t *first_of;     /* whose first part is this */
+    size_t part_count;
 } collection;
 
 /* Position i of `wanted` among `total`: one in each of as many equal parts. */
@@ -92,65 +96,131 @@ static size_t position(size_t i, size_t wanted, size_t total, double phase)
     return at < total ? at : total - 1;
 }
 
+/* Where the taps of a patch lie, and what is around them in memory. */
+typedef struct patch {
+    const oxp_conv_shape *shape;
+    size_t channel_step, place_step; /* of the elements of one image */
+    size_t taps;
+} patch;
+
 /* The patch at position `at` over batch and output axes: all channels, their taps. */
-static void take_patch(const oxp_conv_shape *s, const float *x, size_t at, float *out)
+static void take_patch(const patch *p, const float *x, size_t at, float *out)
 {
-    const oxp_window *w = &s->window;
-    size_t area = oxp_volume(w->in), places = oxp_volume(w->out), o = at % places;
+    const oxp_window *w = &p->shape->window;
+    size_t places = oxp_volume(w->out), o = at % places, channels = p->shape->in_channels;
     size_t o0 = o / (w->out[1] * w->out[2]), o1 = o / w->out[2] % w->out[1], o2 = o % w->out[2];
-    size_t f0, l0, f1, l1, f2, l2, taps = oxp_volume(w->kernel);
+    size_t f0, l0, f1, l1, f2, l2;
     oxp_window_taps(w, 0, o0, &f0, &l0);
     oxp_window_taps(w, 1, o1, &f1, &l1);
     oxp_window_taps(w, 2, o2, &f2, &l2);
-    memset(out, 0, s->in_channels * taps * sizeof *out);
-    x += at / places * s->in_channels * area;
-    for (size_t c = 0; c < s->in_channels; c++, x += area, out += taps)
-        for (size_t k0 = f0; k0 < l0; k0++)
-            for (size_t k1 = f1; k1 < l1; k1++) {
-                size_t line = oxp_window_at(w, 0, o0, k0) * w->in[1] + oxp_window_at(w, 1, o1, k1);
-                for (size_t k2 = f2; k2 < l2; k2++)
-                    out[(k0 * w->kernel[1] + k1) * w->kernel[2] + k2] =
-                        x[line * w->in[2] + oxp_window_at(w, 2, o2, k2)];
+    memset(out, 0, channels * p->taps * sizeof *out);
+    x += at / places * channels * oxp_volume(w->in);
+    for (size_t k0 = f0; k0 < l0; k0++)
+        for (size_t k1 = f1; k1 < l1; k1++) {
+            size_t line = oxp_window_at(w, 0, o0, k0) * w->in[1] + oxp_window_at(w, 1, o1, k1);
+            for (size_t k2 = f2; k2 < l2; k2++) {
+                const float *from =
+                    x + (line * w->in[2] + oxp_window_at(w, 2, o2, k2)) * p->place_step;
+                float *to = out + (k0 * w->kernel[1] + k1) * w->kernel[2] + k2;
+                for (size_t c = 0; c < channels; c++)
+                    to[c * p->taps] = from[c * p->channel_step];
             }
+        }
 }
 
-static oxp_status take_rows(oxp_node *n, const oxp_moments *m, rows *r)
+/* Adds to `r->count` what it puts into out. */
+static oxp_status take_rows(oxp_node *n, const oxp_moments *m, float *out, rows *r)
 {
     const oxp_tensor *t = n->in[0];
     const float *x = t->data;
     size_t width = m->groups * m->columns, total = width ? t->count / width : 0;
     oxp_conv_shape shape = {0};
+    patch p = {.shape = &shape};
     if (is_conv(n->def)) {
         int spatial;
         OXP_TRY(oxp_conv_read(n, 1, 2, &shape, &spatial));
         total = shape.batch * oxp_volume(shape.window.out);
+        p.taps = oxp_volume(shape.window.kernel);
+        p.channel_step = n->in_last ? 1 : oxp_volume(shape.window.in);
+        p.place_step = n->in_last ? shape.in_channels : 1;
     }
     size_t left = m->wanted - r->count, wanted = total < left ? total : left;
     double phase = (double)(oxp_hash(x, t->count * sizeof *x) >> 11) * 0x1p-53;
-    for (size_t i = 0; i < wanted; i++, r->count++) {
+    for (size_t i = 0; i < wanted; i++, r->count++, out += width) {
         size_t at = position(i, wanted, total, phase);
-        float *out = r->x + r->count * width;
         if (is_conv(n->def))
-            take_patch(&shape, x, at, out);
+            take_patch(&p, x, at, out);
         else
             memcpy(out, x + at * width, width * sizeof *out);
     }
     return OXP_OK;
 }
 
-static void sum_rows(const rows *r, size_t from, size_t width, double *sums)
+OXP_VECTORISED static void sum_rows(const float *restrict x, size_t count, size_t width,
+                                    double *restrict sums)
 {
-    for (size_t i = from; i < r->count; i++)
+    for (size_t i = 0; i < count; i++)
         for (size_t j = 0; j < width; j++)
-            sums[j] += (double)r->x[i * width + j];
+            sums[j] += (double)x[i * width + j];
 }
 
-static bool all_finite(const float *x, size_t n)
+OXP_VECTORISED static bool all_finite(const float *x, size_t n)
 {
-    float sum = 0; /* of zeros, unless something is not finite */
+    float sums[OXP_LANES] = {0}; /* of zeros, unless something is not finite */
+    size_t i = 0;
+    for (; i + OXP_LANES <= n; i += OXP_LANES)
+        for (size_t k = 0; k < OXP_LANES; k++)
+            sums[k] += x[i + k] * 0.0f;
+    for (; i < n; i++)
+        sums[0] += x[i] * 0.0f;
+    bool all = true;
+    for (size_t k = 0; k < OXP_LANES; k++)
+        all = all && sums[k] == 0;
+    return all;
+}
+
+/* Of numbers that are codes already. */
+OXP_VECTORISED static void encode(uint8_t *restrict codes, const float *restrict x, size_t n,
+                                  oxp_scale s)
+{
     for (size_t i = 0; i < n; i++)
-        sum += x[i] * 0.0f;
-    return sum == 0;
+        codes[i] = (uint8_t)((int)nearbyintf(x[i] / s.scale) + (int)s.zero_point);
+}
+
+OXP_VECTORISED static void decode(float *restrict x, const uint8_t *restrict codes, size_t n,
+                                  oxp_scale s)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)((int)codes[i] - (int)s.zero_point) * s.scale;
+}
+
+static oxp_status open_rows(rows *r, oxp_ctx *ctx, const oxp_moments *m)
+{
+    size_t width = m->groups * m->columns, count = m->wanted * width;
+    if (r->sums)
+        return OXP_OK;
+    OXP_TRY(oxp_alloc(&r->sums, ctx, 2 * width, sizeof *r->sums, "layer inputs"));
+    return m->scale ? oxp_alloc_raw(&r->codes, ctx, count, 1, "layer inputs")
+                    : oxp_alloc_raw(&r->x, ctx, count, sizeof *r->x, "layer inputs");
+}
+
+/* x: [wanted, groups * columns] that nothing else needs, or the rows' own memory. */
+static oxp_status add_rows_of(oxp_node *n, const oxp_moments *m, float *x, rows *r)
+{
+    size_t width = m->groups * m->columns, from = r->count;
+    OXP_TRY(take_rows(n, m, x, r));
+    size_t count = r->count - from;
+    if (!all_finite(x, count * width)) {
+        r->count = from;
+        return OXP_OK;
+    }
+    sum_rows(x, count, width, r->sums);
+    if (m->scale) {
+        oxp_fake_quantise_u8(x, x, count * width, *m->scale, 255);
+        encode(r->codes + from * width, x, count * width, *m->scale);
+    }
+    sum_rows(x, count, width, r->sums + width);
+    return OXP_OK;
 }
 
 static oxp_status on_node(void *user, int worker, size_t slot, oxp_node *n)
@@ -162,22 +232,15 @@ static oxp_status on_node(void *user, int worker, size_t slot, oxp_node *n)
         return OXP_OK;
     const oxp_moments *m = &c->moments[at - 1];
     rows *r = &c->taken[slot * c->count + at - 1];
-    size_t width = m->groups * m->columns, from = r->count;
-    if (!r->x) {
-        OXP_TRY(oxp_alloc_raw(&r->x, n->ctx, m->wanted * width, sizeof *r->x, "layer inputs"));
-        OXP_TRY(oxp_alloc(&r->sums, n->ctx, 2 * width, sizeof *r->sums, "layer inputs"));
-    }
-    OXP_TRY(take_rows(n, m, r));
-    float *x = r->x + from * width;
-    if (!all_finite(x, (r->count - from) * width)) {
-        r->count = from;
-        return OXP_OK;
-    }
-    sum_rows(r, from, width, r->sums);
-    if (m->scale)
-        oxp_fake_quantise_u8(x, x, (r->count - from) * width, *m->scale, 255);
-    sum_rows(r, from, width, r->sums + width);
-    return OXP_OK;
+    size_t width = m->groups * m->columns;
+    float *x;
+    OXP_TRY(open_rows(r, n->ctx, m));
+    if (!m->scale)
+        return add_rows_of(n, m, r->x + r->count * width, r);
+    OXP_TRY(oxp_alloc_raw(&x, n->ctx, m->wanted * width, sizeof *x, "layer inputs"));
+    oxp_status status = add_rows_of(n, m, x, r);
+    oxp_free(x);
+    return status;
 }
 
 /* ---- sums ---- */
@@ -206,32 +269,19 @@ static void add_block(float *h, size_t n, const float *x, size_t count, size_t s
         oxp_gemm(&s, 1, x, x, 1, h);
 }
 
-static void add_rows(oxp_moments *m, const rows *r)
+/* Floats are four times as large as codes: they are added as soon as those of the samples before
+ * them are, by whoever closes the gap. */
+static void add_floats(collection *c, size_t moment, rows *r)
 {
-    size_t width = m->groups * m->columns;
-    if (r->count == 0)
-        return;
+    oxp_moments *m = &c->moments[moment];
     for (size_t g = 0; g < m->groups; g++)
-        for (size_t b = 0; b < oxp_moments_blocks(m); b++)
+        for (size_t b = 0; r->count && b < oxp_moments_blocks(m); b++)
             add_block(oxp_moments_block(m, g, b), oxp_moments_width(m, b),
-                      r->x + g * m->columns + b * m->block, r->count, width);
-    for (size_t j = 0; j < width; j++) {
-        m->mean[j] += r->sums[j];
-        m->code_mean[j] += r->sums[width + j];
-    }
-    m->rows += r->count;
+                      r->x + g * m->columns + b * m->block, r->count, m->groups * m->columns);
+    oxp_free(r->x);
+    r->x = NULL;
 }
 
-static void free_slot(collection *c, size_t slot)
-{
-    for (size_t i = slot * c->count; i < (slot + 1) * c->count; i++) {
-        oxp_free(c->taken[i].x);
-        oxp_free(c->taken[i].sums);
-        c->taken[i] = (rows){0};
-    }
-}
-
-/* Whoever closes the gap adds all slots up to the next one. */
 static oxp_status on_sample(void *user, oxp_ctx *ctx, int worker, size_t slot,
                             const oxp_tensor *inputs, const oxp_tensor *outputs)
 {
@@ -242,13 +292,59 @@ static oxp_status on_sample(void *user, oxp_ctx *ctx, int worker, size_t slot,
     collection *c = user;
     pthread_mutex_lock(&c->lock);
     c->done[slot] = true;
-    for (; c->next < c->slots && c->done[c->next]; c->next++) {
+    for (; c->next < c->slots && c->done[c->next]; c->next++)
         for (size_t i = 0; i < c->count; i++)
-            add_rows(&c->moments[i], &c->taken[c->next * c->count + i]);
-        free_slot(c, c->next);
-    }
+            if (!c->moments[i].scale)
+                add_floats(c, i, &c->taken[c->next * c->count + i]);
     pthread_mutex_unlock(&c->lock);
     return OXP_OK;
+}
+
+/* Adds the codes of all samples of one block, in their order. */
+static oxp_status sum_part(void *user, oxp_ctx *ctx, size_t part, int worker)
+{
+    (void)worker;
+    collection *c = user;
+    oxp_moments *m = &c->moments[c->moment_of[part]];
+    if (!m->scale)
+        return OXP_OK;
+    size_t at = part - c->first_of[part], blocks = oxp_moments_blocks(m), b = at % blocks;
+    size_t n = oxp_moments_width(m, b), first = at / blocks * m->columns + b * m->block;
+    size_t width = m->groups * m->columns;
+    float *h = oxp_moments_block(m, at / blocks, b), *x;
+    OXP_TRY(oxp_alloc_raw(&x, ctx, m->wanted * n, sizeof *x, "layer inputs"));
+    for (size_t slot = 0; slot < c->slots; slot++) {
+        const rows *r = &c->taken[slot * c->count + c->moment_of[part]];
+        for (size_t i = 0; i < r->count; i++)
+            decode(x + i * n, r->codes + i * width + first, n, *m->scale);
+        if (r->count)
+            add_block(h, n, x, r->count, n);
+    }
+    oxp_free(x);
+    return OXP_OK;
+}
+
+static void free_rows(collection *c)
+{
+    for (size_t i = 0; c->taken && i < c->slots * c->count; i++) {
+        oxp_free(c->taken[i].x);
+        oxp_free(c->taken[i].codes);
+        oxp_free(c->taken[i].sums);
+    }
+}
+
+static void add_means(const collection *c, size_t moment)
+{
+    oxp_moments *m = &c->moments[moment];
+    size_t width = m->groups * m->columns;
+    for (size_t slot = 0; slot < c->slots; slot++) {
+        const rows *r = &c->taken[slot * c->count + moment];
+        for (size_t j = 0; r->count && j < width; j++) {
+            m->mean[j] += r->sums[j];
+            m->code_mean[j] += r->sums[width + j];
+        }
+        m->rows += r->count;
+    }
 }
 
 static oxp_status finish_one(void *user, oxp_ctx *ctx, size_t i, int worker)
@@ -256,6 +352,7 @@ static oxp_status finish_one(void *user, oxp_ctx *ctx, size_t i, int worker)
     (void)ctx;
     (void)worker;
     oxp_moments *m = &((collection *)user)->moments[i];
+    add_means(user, i);
     if (m->rows == 0)
         return OXP_OK;
     double n = (double)m->rows;
@@ -288,12 +385,12 @@ static oxp_status make_table(collection *c, oxp_arena *arena, const oxp_graph *g
     OXP_TRY(oxp_graph_all(&graphs, &graph_count, arena, graph));
     c->moments_of = oxp_arena_alloc(arena, graph_count, sizeof *c->moments_of);
     c->taken = oxp_arena_alloc(arena, c->slots * c->count + 1, sizeof *c->taken);
-    c->done = oxp_arena_alloc(arena, c->slots + 1, sizeof *c->done);
     for (size_t g = 0; c->moments_of && g < graph_count; g++) {
         c->moments_of[g] = oxp_arena_alloc(arena, graphs[g]->node_count + 1, sizeof(size_t));
         if (!c->moments_of[g])
             return OXP_ELIMIT;
     }
+    c->done = oxp_arena_alloc(arena, c->slots + 1, sizeof *c->done);
     if (!c->moments_of || !c->taken || !c->done)
         return OXP_ELIMIT;
     for (size_t i = 0; i < c->count; i++)
@@ -304,14 +401,30 @@ static oxp_status make_table(collection *c, oxp_arena *arena, const oxp_graph *g
     return OXP_OK;
 }
 
+static oxp_status number_parts(collection *c, oxp_arena *arena)
+{
+    for (size_t i = 0; i < c->count; i++)
+        c->part_count += c->moments[i].groups * oxp_moments_blocks(&c->moments[i]);
+    c->moment_of = oxp_arena_alloc(arena, c->part_count + 1, sizeof *c->moment_of);
+    c->first_of = oxp_arena_alloc(arena, c->part_count + 1, sizeof *c->first_of);
+    if (!c->moment_of || !c->first_of)
+        return OXP_ELIMIT;
+    for (size_t at = 0, i = 0; i < c->count; i++) {
+        size_t first = at, parts = c->moments[i].groups * oxp_moments_blocks(&c->moments[i]);
+        for (; at < first + parts; at++) {
+            c->moment_of[at] = i;
+            c->first_of[at] = first;
+        }
+    }
+    return OXP_OK;
+}
+
 static oxp_status collect(collection *c, oxp_ctx *ctx, const oxp_graph *graph,
                           const oxp_source *source, const size_t *which)
 {
-    oxp_run_hooks hooks = {.user = c, .node = on_node, .sample = on_sample};
-    oxp_status status = oxp_run_samples(ctx, graph, source, which, c->slots, &hooks, "moments");
-    for (size_t slot = c->next; slot < c->slots; slot++) /* after a failure */
-        free_slot(c, slot);
-    OXP_TRY(status);
+    oxp_run_hooks hooks = {.user = c, .node = on_node, .sample = on_sample, .any_layout = true};
+    OXP_TRY(oxp_run_samples(ctx, graph, source, which, c->slots, &hooks, "moments"));
+    OXP_TRY(oxp_parallel_for(ctx, c->part_count, sum_part, c));
     return oxp_parallel_for(ctx, c->count, finish_one, c);
 }
 
@@ -325,10 +438,13 @@ oxp_status oxp_moments_collect(oxp_moments *moments, size_t count, oxp_ctx *ctx,
         return OXP_OK;
     oxp_arena_init(&arena, ctx);
     oxp_status status = make_table(&c, &arena, graph);
+    if (status == OXP_OK)
+        status = number_parts(&c, &arena);
     pthread_mutex_init(&c.lock, NULL);
     if (status == OXP_OK)
         status = collect(&c, ctx, graph, source, which);
     pthread_mutex_destroy(&c.lock);
+    free_rows(&c);
     oxp_arena_free(&arena);
     return status;
 }

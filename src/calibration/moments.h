@@ -5,8 +5,8 @@
  *
  * At most `wanted` positions of each sample are taken, evenly spread and moved by a hash of what
  * the node reads, so that neither the order of the samples nor the number of threads matters.
- * Beyond a block of columns H is not computed: it is a chain of diagonal blocks. What a
- * sample showed is held until the samples before it are added. */
+ * Beyond a block of columns H is not computed: it is a chain of diagonal blocks. Codes
+ * that samples showed are held until all have run, floats until the samples before are added. */
 #ifndef OXP_CALIBRATION_MOMENTS_H
 #define OXP_CALIBRATION_MOMENTS_H
 

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#define FIRST 8      /* after these, methods that are far behind leave */
+#define FIRST 4      /* after these, methods that are far behind leave */
 #define FAR_BEHIND 4 /* times the least error */
 #define DYNAMIC OXP_METHOD_COUNT
 

@@ -121,8 +121,9 @@ static oxp_status check_arity(oxp_session *s, const oxp_graph_node *node, const 
     if (out < (size_t)op->min_out || (op->max_out >= 0 && out > (size_t)op->max_out))
         return oxp_fail(s->ctx, OXP_EFORMAT, "E-ARITY", "%s: %zu outputs, expected %d to %d",
                         oxp_graph_node_text(where, node), out, op->min_out, op->max_out);
-    for (size_t i = 0; i < (size_t)op->min_in; i++)
-        if (node->inputs[i] == OXP_NO_VALUE && !(op->optional >> i & 1))
+    size_t named = op->max_in < 0 ? in : (size_t)op->min_in; /* of any number none is left out */
+    for (size_t i = 0; i < named; i++)
+        if (node->inputs[i] == OXP_NO_VALUE && !(i < 32 && op->optional >> i & 1))
             return oxp_fail(s->ctx, OXP_EFORMAT, "E-ARITY", "%s: input %zu is required and omitted",
                             oxp_graph_node_text(where, node), i);
     return OXP_OK;

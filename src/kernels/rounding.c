@@ -96,10 +96,11 @@ void oxp_round_factor(oxp_round_block *b, float damping)
 
 /* ---- the nearest plane ---- */
 
+/* A quotient that is NaN counts as the least code: its sum is NaN, and nobody takes it. */
 static float code_of(float w, float scale, float limit)
 {
     float q = nearbyintf(w / scale);
-    return q < -limit ? -limit : q > limit ? limit : q;
+    return q > limit ? limit : q >= -limit ? q : -limit;
 }
 
 OXP_VECTORISED static void add_multiple(float *restrict to, const float *restrict row, float factor,
@@ -193,7 +194,7 @@ static double move_code(const oxp_round_block *b, size_t i, float limit, float s
 {
     size_t at = b->first + i;
     double h = (double)b->h[i * b->count + i];
-    if (!(h > 0))
+    if (!(h > 0) || fabs(gradient[at]) < 0.49 * h * (double)scale) /* the old one is the nearest */
         return 0;
     float old = (float)codes[at];
     float best = code_of((float)((double)(scale * old) + gradient[at] / h), scale, limit);

@@ -61,6 +61,8 @@ oxp_status oxp_check_sparse(oxp_check *check, const Onnx__SparseTensorProto *spa
 oxp_status oxp_check_opsets(oxp_check *check, Onnx__OperatorSetIdProto **imports, size_t count);
 oxp_status oxp_check_nodes(oxp_check *check);   /* everything that check->walk reaches */
 oxp_status oxp_check_weights(oxp_check *check); /* fills check->weights from the main graph */
+/* The weights of a model without calls that was checked before they were known to be weights. */
+oxp_status oxp_check_finite_weights(oxp_check *check);
 oxp_status oxp_check_attributes(oxp_check *check, Onnx__AttributeProto **attributes, size_t count,
                                 oxp_nonfinite refused);
 

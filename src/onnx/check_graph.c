@@ -200,6 +200,13 @@ oxp_status oxp_check_attributes(oxp_check *check, Onnx__AttributeProto **attribu
 
 /* ---- nodes ---- */
 
+static oxp_nonfinite refused_in_node(const oxp_check *c, const Onnx__NodeProto *n)
+{
+    bool constant =
+        oxp_domain(n->domain)[0] == '\0' && strcmp(n->op_type, "Constant") == 0 && n->n_output == 1;
+    return constant ? refused_values(c, n->output[0], false, 0) : OXP_NONFINITE_KEEP;
+}
+
 static oxp_status check_node(oxp_check *c, const Onnx__NodeProto *n)
 {
     char quoted[OXP_QUOTED_MAX];
@@ -211,10 +218,7 @@ static oxp_status check_node(oxp_check *c, const Onnx__NodeProto *n)
     if (oxp_map_get(&c->domains, domain) == OXP_MAP_NONE)
         return oxp_check_fail(c, OXP_EFORMAT, "E-OPSET", "opset_import lacks the domain %s",
                               oxp_quote(quoted, domain));
-    bool constant = domain[0] == '\0' && strcmp(n->op_type, "Constant") == 0 && n->n_output == 1;
-    oxp_nonfinite refused =
-        constant ? refused_values(c, n->output[0], false, 0) : OXP_NONFINITE_KEEP;
-    return oxp_check_attributes(c, n->attribute, n->n_attribute, refused);
+    return oxp_check_attributes(c, n->attribute, n->n_attribute, refused_in_node(c, n));
 }
 
 /* ---- graphs ---- */
@@ -296,6 +300,36 @@ oxp_status oxp_check_nodes(oxp_check *check)
             OXP_TRY(check_graph(check, oxp_walk_graph(&check->walk)));
         else
             OXP_TRY(check_node(check, oxp_walk_node(&check->walk)));
+    }
+    return OXP_OK;
+}
+
+/* ---- what calls of functions hid ---- */
+
+static oxp_status check_weights_of(oxp_check *c, const Onnx__GraphProto *g)
+{
+    for (size_t i = 0; i < g->n_initializer; i++) {
+        const Onnx__TensorProto *t = g->initializer[i];
+        if (refused_values(c, t->name, true, t->n_dims) == OXP_NONFINITE_ANY)
+            OXP_TRY(check_initializer(c, t));
+    }
+    return OXP_OK;
+}
+
+oxp_status oxp_check_finite_weights(oxp_check *check)
+{
+    oxp_walk_event event;
+    OXP_TRY(oxp_check_weights(check));
+    oxp_walk_begin(&check->walk, check->model->proto->graph);
+    while ((event = oxp_walk_next(&check->walk)) != OXP_WALK_END) {
+        if (event == OXP_WALK_GRAPH) {
+            OXP_TRY(check_weights_of(check, oxp_walk_graph(&check->walk)));
+            continue;
+        }
+        const Onnx__NodeProto *n = oxp_walk_node(&check->walk);
+        oxp_nonfinite refused = refused_in_node(check, n);
+        if (refused == OXP_NONFINITE_ANY)
+            OXP_TRY(oxp_check_attributes(check, n->attribute, n->n_attribute, refused));
     }
     return OXP_OK;
 }

@@ -407,6 +407,16 @@ done:
     return status;
 }
 
+/* An argument that a body multiplies is a weight, which the call did not tell. */
+static oxp_status check_weights(oxp_model *model)
+{
+    oxp_check check;
+    oxp_check_init(&check, model->ctx, model, OXP_EFORMAT);
+    oxp_status status = oxp_check_finite_weights(&check);
+    oxp_check_free(&check);
+    return status;
+}
+
 oxp_status oxp_model_inline_functions(oxp_model *model)
 {
     size_t count = model->proto->n_functions, *called;
@@ -426,7 +436,8 @@ oxp_status oxp_model_inline_functions(oxp_model *model)
         status = inline_graphs(&in);
     oxp_free(in.pending.items);
     oxp_free(in.done.items);
-    if (status == OXP_OK)
-        model->proto->n_functions = 0;
-    return status;
+    if (status != OXP_OK)
+        return status;
+    model->proto->n_functions = 0;
+    return check_weights(model);
 }

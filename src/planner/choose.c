@@ -363,6 +363,7 @@ oxp_status oxp_compression_choose(oxp_compression *c)
     OXP_TRY(measure_work(c));
     OXP_TRY(place(c));
     OXP_TRY(calibrate(c));
+    oxp_compression_trim();
     leave_unseen(c);
     prefer_dynamic(c);
     OXP_TRY(oxp_settle_choices(c->graph, c->sites, c->site_count, c->choices, c->regions));

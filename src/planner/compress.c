@@ -9,6 +9,9 @@
 #include <math.h>
 #include <string.h>
 #include <time.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "onnx/inline.h"
 #include "planner/compress_steps.h"
@@ -21,6 +24,13 @@ static double now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void oxp_compression_trim(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 /* ---- load ---- */
@@ -204,8 +214,10 @@ static oxp_status search(oxp_compression *c)
 {
     double start = now();
     OXP_TRY(prepare(c));
+    oxp_compression_trim();
     OXP_TRY(oxp_compression_equalize(c));
     OXP_TRY(oxp_compression_choose(c));
+    oxp_compression_trim();
     c->seconds_calibrate = now() - start;
     start = now();
     OXP_TRY(guard(c));

@@ -8,6 +8,9 @@
 /* Whether the precision quantises activations: then the SQNR bound is a promise. */
 bool oxp_compression_has_integers(const oxp_compression *c);
 
+/* Gives the system what is free: between steps that take much and keep little. */
+void oxp_compression_trim(void);
+
 /* Replaces `raised` by its equalised form where that helps (equalize.c). */
 oxp_status oxp_compression_equalize(oxp_compression *c);
 

@@ -10,7 +10,8 @@
 #include "planner/settings.h"
 
 #define SAMPLES 8         /* that factors are found on, and trials calibrated with */
-#define MEASURED 16       /* others, that trials are measured on */
+#define MEASURED 8        /* others, that trials are measured on */
+#define TRIED 2           /* of the samples, on which scales are tried */
 #define LEAST_GAIN_DB 0.5 /* less may be the luck of rounding */
 
 /* ---- samples in memory ---- */
@@ -114,11 +115,14 @@ static oxp_status measure(measured *out, const oxp_compression *c, oxp_model *mo
     quiet.log = NULL;
     trial.ctx = &quiet;
     trial.raised = model;
+    trial.rounds = trial.corrects = false; /* what they gain they gain with factors and without */
+    trial.calibration.second_pass = TRIED;
     trial.fit = few->which;
     trial.fit_count = few->count;
     oxp_arena_init(&trial.arena, &quiet);
     oxp_status status = measure_trial(out, &trial, r);
     oxp_arena_free(&trial.arena);
+    oxp_compression_trim();
     return status == OXP_OK || c->ctx->status != OXP_OK ? status : oxp_ctx_join(c->ctx, &quiet);
 }
 
@@ -140,6 +144,7 @@ static oxp_status measure_both(oxp_compression *c, oxp_model *model, const few_s
     oxp_equalization *e = &c->equalization;
     OXP_TRY(oxp_reference_make(&r, c->ctx, c->source_graph, &c->samples.source, few->measured,
                                few->measured_count));
+    oxp_compression_trim();
     oxp_status status = measure(&plain, c, c->raised, few, &r);
     if (status == OXP_OK)
         status = measure(&equal, c, model, few, &r);
@@ -193,6 +198,7 @@ static oxp_status equalise(oxp_compression *c, const few_samples *few)
                                     .sample_count = few->count,
                                     .activations = oxp_compression_has_integers(c) ? 1 : 0};
     OXP_TRY(oxp_equalize(&model, &e->result, c->raised, &options));
+    oxp_compression_trim();
     e->is_tried = true;
     oxp_status status = decide(c, model, few);
     report(c);

@@ -1,6 +1,7 @@
 /* evaluate.c - runs a candidate model on the reference samples. */
 #include "planner/evaluate.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- reference ---- */
@@ -53,6 +54,33 @@ void oxp_reference_free(oxp_reference *r)
     oxp_free(r->labels);
     oxp_free(r->label_counts);
     *r = (oxp_reference){0};
+}
+
+static bool has_number(const oxp_tensor *t)
+{
+    if (!oxp_dtype_is_float(t->dtype))
+        return true;
+    for (size_t i = 0; i < t->count; i++)
+        if (isfinite(oxp_tensor_real(t, i)))
+            return true;
+    return t->count == 0;
+}
+
+/* Two outputs that hold no number at all would agree in every measure. */
+oxp_status oxp_reference_check(const oxp_reference *r, const oxp_graph *graph)
+{
+    for (size_t i = 0; i < r->output_count; i++) {
+        bool any = r->count == 0;
+        for (size_t s = 0; s < r->count && !any; s++)
+            any = has_number(&r->outputs[s * r->output_count + i]);
+        char quoted[OXP_QUOTED_MAX];
+        if (!any)
+            return oxp_fail(r->ctx, OXP_EDATA, "E-CALIB-NONFINITE",
+                            "output %s of the model itself is NaN or infinite in every element of "
+                            "every sample: nothing can be measured",
+                            oxp_quote(quoted, graph->values[graph->outputs[i]].name));
+    }
+    return OXP_OK;
 }
 
 oxp_status oxp_reference_label(oxp_reference *r, size_t slot, const int64_t *labels, size_t count)

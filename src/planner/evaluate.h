@@ -22,6 +22,8 @@ typedef struct oxp_reference {
 oxp_status oxp_reference_make(oxp_reference *out, oxp_ctx *ctx, const oxp_graph *graph,
                               const oxp_source *source, const size_t *which, size_t count);
 void oxp_reference_free(oxp_reference *r);
+/* E-CALIB-NONFINITE (8) names an output of `graph` without a number in any sample. */
+oxp_status oxp_reference_check(const oxp_reference *r, const oxp_graph *graph);
 /* Labels of a slot's rows, for the accuracy of categorical outputs. */
 oxp_status oxp_reference_label(oxp_reference *r, size_t slot, const int64_t *labels, size_t count);
 

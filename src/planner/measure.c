@@ -46,7 +46,9 @@ static oxp_status open_bench(bench *b, oxp_sensitivity *s)
     for (size_t i = 0; i < b->reference.output_count; i++)
         b->reference.kinds[i] = s->kinds[i];
     oxp_output_powers(b->powers, &b->reference);
-    oxp_status status = oxp_alloc_raw(&b->data, s->c->ctx, most + 1, sizeof *b->data, "weight");
+    oxp_status status = oxp_reference_check(&b->reference, s->c->graph);
+    if (status == OXP_OK)
+        status = oxp_alloc_raw(&b->data, s->c->ctx, most + 1, sizeof *b->data, "weight");
     if (status == OXP_OK)
         status = oxp_alloc_raw(&b->codes, s->c->ctx, most + 1, 1, "codes");
     if (status != OXP_OK)

@@ -94,6 +94,20 @@ static oxp_status summarise(oxp_sensitivity_pass *p, const oxp_fisher *f, size_t
     return OXP_OK;
 }
 
+/* One weight behind a NaN is a row without numbers; all of them are no answer. */
+static oxp_status check_traces(const oxp_sensitivity_pass *p, size_t targets)
+{
+    const oxp_sensitivity *s = p->s;
+    char quoted[OXP_QUOTED_MAX];
+    for (size_t t = 0; t < targets; t++)
+        if (isfinite(s->rows[p->site_of[t]].fisher_trace))
+            return OXP_OK;
+    return oxp_fail(s->c->ctx, OXP_EDATA, "E-CALIB-NONFINITE",
+                    "the gradients of all %zu weights are NaN or infinite, of %s first: nothing "
+                    "can be said of them",
+                    targets, oxp_quote(quoted, s->rows[p->site_of[0]].site->value->name));
+}
+
 static oxp_status rank_halves(oxp_sensitivity *s, const oxp_fisher *f, size_t targets)
 {
     double *halves = oxp_arena_alloc(&s->arena, 2 * targets + 1, sizeof *halves);
@@ -249,6 +263,8 @@ static oxp_status gradients(oxp_sensitivity_pass *p, const oxp_sensitivity_optio
                                list, targets, &options));
     if (targets)
         OXP_TRY(summarise(p, &f, targets));
+    if (targets && s->inputs)
+        OXP_TRY(check_traces(p, targets));
     return targets ? rank_halves(s, &f, targets) : OXP_OK;
 }
 

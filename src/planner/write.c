@@ -1,7 +1,6 @@
 /* write.c - the end of the main job: the choices applied, the file written, and what was written
  * measured. */
 #include <fcntl.h>
-#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -64,42 +63,11 @@ static oxp_status find_drop(oxp_compression *c, oxp_model *written)
     return OXP_OK;
 }
 
-static bool has_number(const oxp_tensor *t)
-{
-    const float *singles = t->data;
-    const double *doubles = t->data;
-    if (t->dtype != OXP_FLOAT && t->dtype != OXP_DOUBLE)
-        return true;
-    for (size_t i = 0; i < t->count; i++)
-        if (isfinite(t->dtype == OXP_FLOAT ? (double)singles[i] : doubles[i]))
-            return true;
-    return t->count == 0;
-}
-
-/* Two outputs that hold no number at all would agree in every measure. */
-static oxp_status check_reference(const oxp_compression *c)
-{
-    const oxp_reference *r = &c->reference;
-    for (size_t i = 0; i < r->output_count; i++) {
-        bool any = r->count == 0;
-        for (size_t s = 0; s < r->count && !any; s++)
-            any = has_number(&r->outputs[s * r->output_count + i]);
-        char quoted[OXP_QUOTED_MAX];
-        if (!any)
-            return oxp_fail(
-                c->ctx, OXP_EDATA, "E-CALIB-NONFINITE",
-                "output %s of the model itself is NaN or infinite in every element of "
-                "every sample: nothing can be measured",
-                oxp_quote(quoted, c->source_graph->values[c->source_graph->outputs[i]].name));
-    }
-    return OXP_OK;
-}
-
 static oxp_status measure(oxp_compression *c, oxp_model *written)
 {
     if (!c->has_samples)
         return OXP_OK;
-    OXP_TRY(check_reference(c));
+    OXP_TRY(oxp_reference_check(&c->reference, c->source_graph));
     c->differences =
         oxp_arena_alloc(&c->arena, c->reference.output_count + 1, sizeof *c->differences);
     if (!c->differences)

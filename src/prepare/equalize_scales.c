@@ -13,6 +13,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/vector.h"
+
 #define ORDER_SQUARINGS 4 /* of the norm that stands for a maximum: 2^4 */
 #define ITERATIONS 120
 #define LEAST_SHARE (1.0 / 256) /* of the largest channel: what a size is raised to */
@@ -26,7 +28,7 @@
 typedef struct term { /* a layer of the group */
     const oxp_equalize_layer *layer;
     const size_t *variable; /* by input channel: index in the group, SIZE_MAX when pinned */
-    float *largest;         /* [first * second]: max_k |W| */
+    float *largest;         /* [outputs, inputs of a group]: max_k |W| */
     double *gain;           /* by input channel: sum_mk W^2 */
     double *high, *low, *mean_square; /* by input channel */
     double power;
@@ -101,47 +103,91 @@ static double activation_noise(group *g, const term *t, bool exact)
     return noise;
 }
 
+/* The largest of w[j] s[j]. */
+OXP_VECTORISED static double largest_product(const float *restrict w, const double *restrict s,
+                                             size_t n)
+{
+    double most[OXP_LANES] = {0};
+    size_t j = 0;
+    for (; j + OXP_LANES <= n; j += OXP_LANES)
+        for (size_t k = 0; k < OXP_LANES; k++) {
+            double x = (double)w[j + k] * s[j + k];
+            most[k] = x > most[k] ? x : most[k];
+        }
+    for (; j < n; j++)
+        most[0] = (double)w[j] * s[j] > most[0] ? (double)w[j] * s[j] : most[0];
+    for (size_t k = 1; k < OXP_LANES; k++)
+        most[0] = most[k] > most[0] ? most[k] : most[0];
+    return most[0];
+}
+
+/* powers[j] = (w[j] s[j] / most)^(2^ORDER_SQUARINGS); returns their sum. */
+OXP_VECTORISED static double high_powers(const float *restrict w, const double *restrict s,
+                                         size_t n, double most, double *restrict powers)
+{
+    double inverse = 1 / most, sums[OXP_LANES] = {0};
+    for (size_t j = 0; j < n; j++) {
+        double x = (double)w[j] * s[j] * inverse;
+        for (int i = 0; i < ORDER_SQUARINGS; i++)
+            x *= x;
+        powers[j] = x;
+    }
+    size_t j = 0;
+    for (; j + OXP_LANES <= n; j += OXP_LANES)
+        for (size_t k = 0; k < OXP_LANES; k++)
+            sums[k] += powers[j + k];
+    for (; j < n; j++)
+        sums[0] += powers[j];
+    for (size_t k = 1; k < OXP_LANES; k++)
+        sums[0] += sums[k];
+    return sums[0];
+}
+
+OXP_VECTORISED static void add_multiple(double *restrict to, const double *restrict x,
+                                        double factor, size_t n)
+{
+    for (size_t j = 0; j < n; j++)
+        to[j] += factor * x[j];
+}
+
+/* The squared sizes of the rows of one group, summed; up: what each input has of it, twice. */
+static double row_sizes(group *g, const term *t, size_t q, bool exact, double *up)
+{
+    const oxp_linear *l = &t->layer->linear;
+    size_t in = l->inputs / l->groups, out = l->outputs / l->groups;
+    const double *s = g->in_scale + q * in;
+    double steps = 0;
+    memset(up, 0, in * sizeof *up);
+    for (size_t m = q * out; m < (q + 1) * out; m++) {
+        const float *w = t->largest + m * in;
+        double size = largest_product(w, s, in);
+        if (!exact && size > 0) {
+            double sum = high_powers(w, s, in, size, g->sum);
+            size *= high_root(sum);
+            add_multiple(up, g->sum, 2 * size * size / sum, in);
+        }
+        steps += size * size;
+    }
+    return steps;
+}
+
 /* Per group of a grouped convolution: its inputs meet its outputs alone. */
 static double weight_noise(group *g, const term *t, bool exact)
 {
     const oxp_linear *l = &t->layer->linear;
-    size_t rows = l->first * l->second;
-    double *most = g->row, *sums = g->sum, noise = 0, factor = WEIGHT_STEPS / t->power;
+    size_t in = l->inputs / l->groups;
+    double *up = g->row, noise = 0, factor = WEIGHT_STEPS / t->power;
     const double *s = g->in_scale;
-    memset(most, 0, l->outputs * sizeof *most);
-    memset(sums, 0, l->outputs * sizeof *sums);
-    for (size_t i = 0; i < rows; i++) {
-        size_t m = oxp_linear_output_channel(l, i);
-        most[m] = fmax(most[m], (double)t->largest[i] * s[oxp_linear_input_channel(l, i)]);
-    }
-    for (size_t i = 0; i < rows && !exact; i++) {
-        size_t m = oxp_linear_output_channel(l, i);
-        if (most[m] > 0)
-            sums[m] +=
-                high_power((double)t->largest[i] * s[oxp_linear_input_channel(l, i)] / most[m]);
-    }
-    size_t in = l->inputs / l->groups, out = l->outputs / l->groups;
     for (size_t q = 0; q < l->groups; q++) {
-        double energy = 0, steps = 0;
+        double energy = 0, steps = row_sizes(g, t, q, exact, up);
         for (size_t j = q * in; j < (q + 1) * in; j++)
             energy += (double)l->rest * t->mean_square[j] / (s[j] * s[j]);
-        for (size_t m = q * out; m < (q + 1) * out; m++) {
-            double size = exact || sums[m] == 0 ? most[m] : most[m] * high_root(sums[m]);
-            steps += size * size;
-            sums[m] = sums[m] > 0 ? factor * energy * 2 * size * size / sums[m] : 0;
-        }
         noise += factor * energy * steps;
         for (size_t j = q * in; j < (q + 1) * in && !exact; j++) {
-            double down = 2 * factor * steps * (double)l->rest * t->mean_square[j] / (s[j] * s[j]);
-            add_slope(g, t->variable[j], -down, 2 * down);
+            double rises = factor * energy * up[j - q * in];
+            double falls = 2 * factor * steps * (double)l->rest * t->mean_square[j] / (s[j] * s[j]);
+            add_slope(g, t->variable[j], rises - falls, 2 * (rises + falls));
         }
-    }
-    for (size_t i = 0; i < rows && !exact; i++) {
-        size_t m = oxp_linear_output_channel(l, i), j = oxp_linear_input_channel(l, i);
-        if (most[m] <= 0)
-            continue;
-        double up = sums[m] * high_power((double)t->largest[i] * s[j] / most[m]);
-        add_slope(g, t->variable[j], up, 2 * up);
     }
     return noise;
 }
@@ -215,15 +261,16 @@ static void read_weights(term *t)
 {
     const oxp_linear *l = &t->layer->linear;
     const float *w = l->weight->constant.data;
+    size_t in = l->inputs / l->groups;
     for (size_t i = 0; i < l->first * l->second; i++) {
         size_t j = oxp_linear_input_channel(l, i);
         float most = 0;
         double sum = 0;
         for (size_t k = i * l->rest; k < (i + 1) * l->rest; k++) {
-            most = fmaxf(most, fabsf(w[k]));
+            most = fabsf(w[k]) > most ? fabsf(w[k]) : most;
             sum += (double)w[k] * (double)w[k];
         }
-        t->largest[i] = most;
+        t->largest[oxp_linear_output_channel(l, i) * in + j % in] = most;
         t->gain[j] += sum;
     }
 }

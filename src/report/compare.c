@@ -82,7 +82,7 @@ static void compare_output(compare_job *job, size_t slot, size_t i, const oxp_te
         oxp_difference_of(d, job->kinds[i], a, b, labels, rows);
         return;
     }
-    *d = (oxp_difference){.elements = a->count};
+    *d = (oxp_difference){.elements = a->count, .numbers = a->count};
     d->nonfinite = !same || (a->data && memcmp(a->data, b->data, oxp_tensor_bytes(a)) != 0);
 }
 
@@ -107,6 +107,18 @@ static bool is_categorical(oxp_output_kind kind)
 {
     return kind == OXP_KIND_LOGITS || kind == OXP_KIND_PROBABILITIES ||
            kind == OXP_KIND_LOG_PROBABILITIES;
+}
+
+/* Two outputs that hold no number at all would agree in every measure. */
+static oxp_status check_numbers(oxp_ctx *ctx, const oxp_difference *d, const char *name)
+{
+    char quoted[OXP_QUOTED_MAX];
+    if (d->numbers > 0 || d->elements == 0)
+        return OXP_OK;
+    return oxp_fail(ctx, OXP_EDATA, "E-CALIB-NONFINITE",
+                    "output %s of the first model is NaN or infinite in all of its %zu elements: "
+                    "nothing can be compared",
+                    oxp_quote(quoted, name), d->elements);
 }
 
 static oxp_status report_output(oxp_report *r, json_t *array, const char *name,
@@ -178,8 +190,10 @@ static oxp_status report(oxp_report *r, compare_job *job, const char *a, const c
         for (size_t s = 0; s < job->samples.source.count; s++)
             oxp_difference_add(&d, &job->slots[s * job->outputs + i]);
         const oxp_graph *g = job->a.graph;
+        const char *name = g->values[g->outputs[i]].name;
         bool real = d.signal > 0 || d.noise > 0 || d.other > 0;
-        OXP_TRY(report_output(r, array, g->values[g->outputs[i]].name, job->kinds[i], &d, real));
+        OXP_TRY(check_numbers(r->ctx, &d, name));
+        OXP_TRY(report_output(r, array, name, job->kinds[i], &d, real));
         worst = real ? fmin(worst, oxp_sqnr_db(&d)) : worst;
         if (d.labelled && !accuracy.labelled)
             accuracy = d;

@@ -10,7 +10,7 @@
 #include "util/mapping.h"
 #include "util/parallel.h"
 
-#define GROUP_BYTES ((size_t)64 << 20) /* of H, its factor and the rows of a batch, at a time */
+#define GROUP_BYTES ((size_t)80 << 20) /* of H, its factor and the rows of a batch, at a time */
 #define ITEM_ROWS 64                   /* rows of a weight that a thread takes at a time */
 
 #define BLOCK_COLUMNS ((size_t)576) /* of a diagonal block of H */
@@ -113,9 +113,9 @@ static oxp_status plan_task(task *t, const oxp_refinement *r, size_t i, oxp_code
     m->block = block_columns(m->columns, unit);
     m->wanted = positions_wanted(m->block, r->samples);
     m->centred = t->takes_shift;
-    size_t lanes = (size_t)arena->ctx->threads + 1;
+    size_t lanes = (size_t)arena->ctx->threads + 1, row = m->wanted * m->groups * m->columns;
     t->bytes = 2 * sizeof(float) * oxp_moments_floats(m) +
-               lanes * sizeof(float) * m->wanted * m->groups * m->columns;
+               row * (m->scale ? r->samples : lanes * sizeof(float));
     return OXP_OK;
 }
 

@@ -59,7 +59,7 @@ oxp_status oxp_codes_make(oxp_codes *codes, oxp_arena *arena, const oxp_site *si
                           int limit)
 {
     for (size_t i = 0; i < count; i++) {
-        codes[i].output_before = codes[i].output_after = NAN;
+        codes[i] = (oxp_codes){.output_before = NAN, .output_after = NAN};
         codes[i].codes = oxp_arena_alloc(arena, sites[i].value->constant.count, 1);
         codes[i].scales = oxp_arena_alloc(arena, oxp_site_scales(&sites[i]), sizeof(float));
         if (!codes[i].codes || !codes[i].scales)

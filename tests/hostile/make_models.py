@@ -871,6 +871,10 @@ running("R12", 0, "", lambda: nested_ifs(28), commands="info,interpret,w8")
 
 # G and C, as far as only running or compressing shows them
 running("G09", 3, "E-ARITY", lambda: fed(node("Add", ["", "x"], ["z"], name="suspect")))
+for variadic in ("Max", "Sum", "Concat"):
+    running(f"G09-{variadic.lower()}", 3, "E-ARITY.*input 1", lambda kind=variadic: fed(
+        node(kind, ["x", "", "x"], ["z"], *([int_attribute("axis", 0)] if kind == "Concat" else []),
+             name="suspect")))
 running("G10-few", 3, "E-ARITY", lambda: fed(node("Add", ["x"], ["z"], name="suspect")))
 running("G10-many", 3, "E-ARITY", lambda: fed(node("Relu", ["x", "x"], ["z"], name="suspect")))
 running("G18-if", 3, "E-SUBGRAPH", lambda: fed(
@@ -888,7 +892,12 @@ NAN_INSIDE = fed(node("Neg", ["x"], ["m"]), node("Mul", ["x", "m"], ["k"]),
                  node("MatMul", ["n", "w"], ["z"]),
                  constants=[floats("one", 1), floats("w", *[0.01 * i for i in range(3 * 64)],
                                                      dims=[3, 64])])
-running("C06", 8, "E-CALIB-NONFINITE.*output \"z\"", lambda: NAN_INSIDE, commands="w8a8")
+running("C06", 8, "E-CALIB-NONFINITE.*output \"z\"", lambda: NAN_INSIDE,
+        commands="w8a8,compare")
+running("C06-gradients", 8, "E-CALIB-NONFINITE.*\"w\"", lambda: NAN_INSIDE,
+        commands="sensitivity")
+running("C06-forward", 8, "E-CALIB-NONFINITE.*output \"z\"", lambda: NAN_INSIDE,
+        commands="sensitivity", arguments="--estimator forward")
 
 # ---- writing ---------------------------------------------------------------------------------
 

@@ -75,3 +75,16 @@ Test(metrics, a_mask_that_both_hold_is_no_difference)
     cr_expect_eq(d.nonfinite, 1);
     cr_expect_eq(oxp_sqnr_db(&d), -200.0);
 }
+
+Test(metrics, finite_elements_of_the_first_are_counted)
+{
+    float a[4] = {NAN, 1, INFINITY, 2}, b[4] = {NAN, NAN, 1, 2};
+    oxp_tensor ta = tensor(a, 1, 4), tb = tensor(b, 1, 4);
+    oxp_difference d, sum = {0};
+    oxp_difference_of(&d, OXP_KIND_GAUSSIAN, &ta, &tb, NULL, 0);
+    cr_expect_eq(d.numbers, 2);
+    oxp_difference_add(&sum, &d);
+    oxp_difference_add(&sum, &d);
+    cr_expect_eq(sum.numbers, 4);
+    cr_expect_eq(sum.elements, 8);
+}

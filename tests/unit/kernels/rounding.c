@@ -232,6 +232,26 @@ Test(rounding, columns_that_were_never_seen_get_the_nearest_codes)
     free_layer(&l);
 }
 
+/* 0 / 0 and infinity are no codes; the first solution stays. */
+Test(rounding, what_is_no_number_changes_no_code)
+{
+    float h[4] = {1, 0.5f, 0.5f, 1}, w[4] = {0, 0, 3e38f, -3e38f}, scales[2] = {0, 1e-3f};
+    int8_t codes[4] = {0, 0, 5, -5};
+    oxp_round_block b = make_block_of(h, 0, 2);
+    oxp_round_factor(&b, 0.01f);
+    oxp_ctx ctx;
+    oxp_ctx_init(&ctx);
+    oxp_round_error error = {0};
+    cr_assert_eq(oxp_round_rows(&ctx, &b, 1, w, 2, 2, 127, codes, scales, &error), OXP_OK);
+    cr_expect_eq(codes[0], 0);
+    cr_expect_eq(codes[1], 0);
+    for (size_t i = 2; i < 4; i++)
+        cr_expect(codes[i] >= -127 && codes[i] <= 127);
+    cr_expect_eq(scales[0], 0.0f);
+    free(b.factor);
+    free(b.order);
+}
+
 /* Exact halves: both codes are equally good, and the descent must not go round in circles. */
 Test(rounding, descent_ends_on_exact_ties)
 {

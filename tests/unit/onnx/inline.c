@@ -2,6 +2,7 @@
  * is refused. A model is compared as text, "Type{attribute}(inputs)->outputs; ". */
 #include "onnx/inline.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "unit/onnx/encode.h"
@@ -272,4 +273,28 @@ Test(inlining, a_model_without_calls_keeps_its_functions)
     cr_assert_eq(oxp_model_inline_functions(l.model), OXP_OK);
     cr_expect(oxp_model_is_function(l.model, "local", "act"));
     unload(&l);
+}
+
+/* y and a [2, 1] constant go into a body of one node. */
+static bytes call_with_constant(const char *type, float value)
+{
+    bytes f = function("two", "a w", "b", 17), g = graph();
+    bytes t = tensor("w", OXP_FLOAT, 2, (int64_t[]){2, 1});
+    put_float(&t, TENSOR_FLOAT, 1);
+    put_float(&t, TENSOR_FLOAT, value);
+    put_message(&f, FUNCTION_NODE, node_of(type, "", "a w", "b"));
+    put_message(&g, GRAPH_INITIALIZER, t);
+    put_message(&g, GRAPH_NODE, node_of("two", "local", "y w", "z"));
+    bytes b = model(g);
+    put_message(&b, MODEL_OPSET, opset("local", 1));
+    put_message(&b, MODEL_FUNCTION, f);
+    return b;
+}
+
+Test(inlining, a_weight_that_a_body_multiplies_is_finite)
+{
+    expect_not_inlined(call_with_constant("MatMul", INFINITY), OXP_EFORMAT, "E-NONFINITE",
+                       "initializer \"w\": infinity at index 1");
+    expect_inlined(call_with_constant("MatMul", 2), "[Relu(x)->y; MatMul(y,w)->z; y]");
+    expect_inlined(call_with_constant("Add", -INFINITY), "[Relu(x)->y; Add(y,w)->z; y]");
 }
