@@ -6,24 +6,78 @@
 #include <string.h>
 
 #define COST_SAMPLES 4 /* samples on which one site alone is measured */
-#define MARGIN_DB 1.0  /* aimed above the bound: other samples differ by about that */
 
-static oxp_status measure(const oxp_guard *g, const oxp_choice *choices, size_t samples,
-                          const char *stage, double *sqnr, double *share)
+/* Aimed above the bound, because other samples differ: by a decibel, or by more where the noise of
+ * few samples decides. */
+#define LEAST_MARGIN_DB 1.0
+#define MOST_MARGIN_DB 6.0
+#define NORMAL_95 1.645
+
+/* How far above the noise that was seen its upper 95 % limit lies, in dB: the ratio of noise and
+ * signal over n inputs has the standard error sqrt(sum (noise - ratio signal)^2 n / (n - 1)) /
+ * sum signal. Approximate. */
+static double margin_db(const oxp_difference *slots, size_t inputs, size_t stride)
 {
+    double signal = 0, noise = 0, squares = 0, n = (double)inputs;
+    for (size_t i = 0; i < inputs; i++) {
+        signal += slots[i * stride].signal;
+        noise += slots[i * stride].noise;
+    }
+    if (!(noise > 0))
+        return 0; /* exact */
+    if (inputs < 2 || !(signal > 0))
+        return LEAST_MARGIN_DB;
+    for (size_t i = 0; i < inputs; i++) {
+        double e = slots[i * stride].noise - noise / signal * slots[i * stride].signal;
+        squares += e * e;
+    }
+    double error = sqrt(squares * n / (n - 1)) / noise; /* as a share of the ratio */
+    return fmin(MOST_MARGIN_DB, fmax(LEAST_MARGIN_DB, 10 * log10(1 + NORMAL_95 * error)));
+}
+
+/* The least SQNR of a float output, less its margin: what is held against the bound. */
+static double safe_sqnr(const oxp_reference *r, const oxp_difference *slots, size_t inputs)
+{
+    double least = 200;
+    for (size_t o = 0; o < r->output_count; o++) {
+        oxp_difference sum = {0};
+        for (size_t i = 0; i < inputs; i++)
+            oxp_difference_add(&sum, &slots[i * r->output_count + o]);
+        if (oxp_dtype_is_float(r->outputs[o].dtype) || sum.nonfinite)
+            least = fmin(least, oxp_sqnr_db(&sum) - margin_db(&slots[o], inputs, r->output_count));
+    }
+    return least;
+}
+
+static double noise_share(const oxp_reference *r, const oxp_difference *slots, size_t inputs,
+                          oxp_difference *sums)
+{
+    for (size_t i = 0; i < inputs; i++)
+        for (size_t o = 0; o < r->output_count; o++)
+            oxp_difference_add(&sums[o], &slots[i * r->output_count + o]);
+    return oxp_noise_share(r, sums);
+}
+
+/* *safe: see above; *share: noise over signal, summed over outputs. */
+static oxp_status measure(const oxp_guard *g, const oxp_choice *choices, size_t samples,
+                          const char *stage, double *safe, double *share)
+{
+    const oxp_reference *r = g->reference;
+    size_t inputs = samples < r->count ? samples : r->count;
     oxp_model *model = NULL;
-    oxp_difference *d;
-    OXP_TRY(oxp_alloc(&d, g->ctx, g->reference->output_count + 1, sizeof *d, "differences"));
+    oxp_difference *slots;
+    OXP_TRY(oxp_alloc(&slots, g->ctx, (inputs + 1) * r->output_count + 1, sizeof *slots,
+                      "differences"));
     oxp_status status =
         oxp_edit_apply(&model, g->prepared, choices, g->codes, g->narrow_codes, g->ranges);
     if (status == OXP_OK)
-        status = oxp_evaluate(d, g->reference, model, samples, stage);
+        status = oxp_evaluate_inputs(slots, r, model, samples, stage);
     if (status == OXP_OK) {
-        *sqnr = oxp_least_sqnr(g->reference, d);
-        *share = oxp_noise_share(g->reference, d);
+        *safe = safe_sqnr(r, slots, inputs);
+        *share = noise_share(r, slots, inputs, slots + inputs * r->output_count);
     }
     oxp_model_free(model);
-    oxp_free(d);
+    oxp_free(slots);
     return status;
 }
 
@@ -108,7 +162,7 @@ static oxp_status take_back(const oxp_guard *g, oxp_choice *choices, const ranke
 static oxp_status give_back(const oxp_guard *g, oxp_choice *choices, const oxp_choice *before,
                             oxp_choice *trial, const ranked *list, size_t taken, double *sqnr)
 {
-    double bound = g->min_sqnr_db + MARGIN_DB, reached, share;
+    double bound = g->min_sqnr_db, reached, share;
     size_t trials = 0;
     for (size_t i = taken - 1; *sqnr >= bound && i-- > 0 && trials < GIVE_BACK_TRIALS; trials++) {
         size_t site = list[i].site;
@@ -147,7 +201,7 @@ static oxp_status shrink(const oxp_guard *g, oxp_choice *choices, const ranked *
         status = take_back(g, trial, list, middle);
         if (status == OXP_OK)
             status = measure(g, trial, SIZE_MAX, "guard", &reached, &share);
-        if (status == OXP_OK && reached >= g->min_sqnr_db + MARGIN_DB) {
+        if (status == OXP_OK && reached >= g->min_sqnr_db) {
             high = middle;
             high_sqnr = reached;
         } else {
@@ -174,14 +228,14 @@ oxp_status oxp_guard_run(const oxp_guard *g, oxp_choice *choices, double *cost, 
     for (size_t i = 0; i < g->site_count; i++)
         cost[i] = NAN;
     OXP_TRY(measure(g, choices, SIZE_MAX, "guard", sqnr_db, &share));
-    if (*sqnr_db >= g->min_sqnr_db + MARGIN_DB)
+    if (*sqnr_db >= g->min_sqnr_db)
         return OXP_OK;
     ranked *list;
     OXP_TRY(oxp_alloc(&list, g->ctx, g->site_count + 1, sizeof *list, "ranking"));
     oxp_status status = OXP_OK;
     for (int round = 0; round < OXP_LEVEL_FLOAT && status == OXP_OK; round++) {
         size_t count = 0;
-        if (*sqnr_db >= g->min_sqnr_db + MARGIN_DB)
+        if (*sqnr_db >= g->min_sqnr_db)
             break;
         status = rank_sites(g, choices, cost, list, &count);
         if (status == OXP_OK && count)
