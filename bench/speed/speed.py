@@ -187,13 +187,19 @@ def memory(report):
                  False, f"{many:.0f} MB and {few:.0f} MB")
 
 
+PARTS = ["forward", "compress", "memory"]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=["forward", "compress", "memory"], default=[])
+    parser.add_argument("parts", nargs="*", metavar="forward|compress|memory")
     parser.add_argument("--quick", action="store_true", help="fewer turns")
     args = parser.parse_args()
+    for part in args.parts:
+        if part not in PARTS:
+            parser.error(f"no part {part}; there are {', '.join(PARTS)}")
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])    # and all that is started here
-    parts = args.parts or ["forward", "compress", "memory"]
+    parts = args.parts or PARTS
     report = Report()
     if "forward" in parts:
         for name in MODELS:
