@@ -13,10 +13,7 @@
 #define MOST_MARGIN_DB 6.0
 #define NORMAL_95 1.645
 
-/* How far above the noise that was seen its upper 95 % limit lies, in dB: the ratio of noise and
- * signal over n inputs has the standard error sqrt(sum (noise - ratio signal)^2 n / (n - 1)) /
- * sum signal. Approximate. */
-static double margin_db(const oxp_difference *slots, size_t inputs, size_t stride)
+double oxp_guard_margin_db(const oxp_difference *slots, size_t inputs, size_t stride)
 {
     double signal = 0, noise = 0, squares = 0, n = (double)inputs;
     for (size_t i = 0; i < inputs; i++) {
@@ -44,7 +41,8 @@ static double safe_sqnr(const oxp_reference *r, const oxp_difference *slots, siz
         for (size_t i = 0; i < inputs; i++)
             oxp_difference_add(&sum, &slots[i * r->output_count + o]);
         if (oxp_dtype_is_float(r->outputs[o].dtype) || sum.nonfinite)
-            least = fmin(least, oxp_sqnr_db(&sum) - margin_db(&slots[o], inputs, r->output_count));
+            least = fmin(least, oxp_sqnr_db(&sum) -
+                                    oxp_guard_margin_db(&slots[o], inputs, r->output_count));
     }
     return least;
 }

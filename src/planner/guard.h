@@ -28,4 +28,9 @@ typedef struct oxp_guard {
  * site i alone, NAN where it was not measured. *sqnr_db: what the final choice reaches. */
 oxp_status oxp_guard_run(const oxp_guard *g, oxp_choice *choices, double *cost, double *sqnr_db);
 
+/* How far above the noise that was seen its upper 95 % limit lies, in dB, between 1 and 6; 0 where
+ * there was none: the ratio of noise and signal over n inputs has the standard error sqrt(sum
+ * (noise - ratio signal)^2 n / (n - 1)) / sum signal. Approximate. slots[i * stride]: input i. */
+double oxp_guard_margin_db(const oxp_difference *slots, size_t inputs, size_t stride);
+
 #endif

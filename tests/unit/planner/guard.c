@@ -112,3 +112,25 @@ Test(guard, float_is_the_last_step)
     cr_expect_eq(f.sqnr, 200);
     stop(&f);
 }
+
+Test(guard, the_margin_follows_the_spread_over_inputs)
+{
+    oxp_difference even[16], one[16], none[16] = {{0}};
+    for (size_t i = 0; i < 16; i++) {
+        even[i] = (oxp_difference){.signal = 100, .noise = 1};
+        one[i] = (oxp_difference){.signal = 100, .noise = i == 3 ? 4 : 0.8};
+    }
+    cr_expect_eq(oxp_guard_margin_db(even, 16, 1), 1);
+    /* ratio 0.01; residuals 3 once and 0.2 fifteen times: SE = sqrt(9.6 * 16 / 15) / 16 = 0.2 */
+    double expected = 10 * log10(1 + 1.645 * sqrt(9.6 * 16 / 15) / 16);
+    cr_expect_lt(fabs(oxp_guard_margin_db(one, 16, 1) - expected), 1e-9);
+    cr_expect_eq(oxp_guard_margin_db(none, 16, 1), 0);
+    for (size_t i = 0; i < 16; i++)
+        one[i].noise = i == 3 ? 1 : 0;
+    cr_expect_eq(oxp_guard_margin_db(one, 2, 1), 0); /* the first two are exact */
+    cr_expect_lt(oxp_guard_margin_db(one, 16, 1), 6.0001);
+    one[0].noise = 1e6;
+    cr_expect_gt(oxp_guard_margin_db(one, 16, 1), 4);
+    /* every second input belongs to another output */
+    cr_expect_eq(oxp_guard_margin_db(even, 8, 2), 1);
+}
