@@ -1,5 +1,5 @@
 /* backward.h - which values a gradient can reach: shared by the sessions' tape (backward.c) and
- * the list of what is not differentiable (differentiable.c). */
+ * the list of what is not differentiable (reach.c). */
 #ifndef OXP_INTERPRETER_BACKWARD_H
 #define OXP_INTERPRETER_BACKWARD_H
 

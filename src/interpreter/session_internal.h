@@ -1,5 +1,5 @@
 /* session_internal.h - a session from the inside: shared by session.c, which runs a graph, and
- * backward.c, which goes back through what was run. */
+ * tape.c and backward.c, which go back through what was run. */
 #ifndef OXP_INTERPRETER_SESSION_INTERNAL_H
 #define OXP_INTERPRETER_SESSION_INTERNAL_H
 
@@ -73,7 +73,7 @@ oxp_status oxp_session_run_nodes(oxp_session *s, size_t first, size_t end);
 /* Gives the cached memory back. */
 void oxp_session_clear_cache(oxp_session *s);
 
-/* ---- backward.c ---- */
+/* ---- tape.c, backward.c ---- */
 
 /* Finds what a gradient can pass through; after all cells were made. */
 oxp_status oxp_tape_create(oxp_session *s);
