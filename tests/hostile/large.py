@@ -162,11 +162,21 @@ def smaller(folder, location="weights.bin"):
     return write_chain(folder, 1024, 9, location)
 
 
+def wait_until_mapped(child, name):
+    """The file is loaded, and the work on it has begun."""
+    for _ in range(6000):
+        with open("/proc/%d/maps" % child.pid) as maps:
+            if name in maps.read():
+                return
+        time.sleep(0.01)
+
+
 def cut_short(binary, folder, _):
     model = smaller(folder)
     child = subprocess.Popen([binary, "run", model, "--random", "100000"],
                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    time.sleep(1.5)
+    wait_until_mapped(child, "weights.bin")
+    time.sleep(0.1)
     os.truncate(os.path.join(folder, "weights.bin"), 4096)
     err = child.communicate(timeout=100)[1].decode(errors="replace")
     faults = []
@@ -178,7 +188,8 @@ def changed(binary, folder, _):
     model, out = smaller(folder), os.path.join(folder, "out.onnx")
     child = subprocess.Popen([binary, "compress", model, "--precision", "w8", "--random", "2000",
                               "-o", out], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    time.sleep(1.5)
+    wait_until_mapped(child, "weights.bin")
+    time.sleep(0.1)
     os.utime(os.path.join(folder, "weights.bin"))
     err = child.communicate(timeout=300)[1].decode(errors="replace")
     faults = []
