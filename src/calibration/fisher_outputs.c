@@ -11,12 +11,6 @@
 
 #define LEAST_PROBABILITY 1e-30 /* below it a class has no part: its score is no number */
 
-bool oxp_is_categorical(oxp_output_kind kind)
-{
-    return kind == OXP_KIND_LOGITS || kind == OXP_KIND_PROBABILITIES ||
-           kind == OXP_KIND_LOG_PROBABILITIES;
-}
-
 size_t oxp_output_rows(const oxp_tensor *y)
 {
     size_t classes = y->rank ? (size_t)y->dims[y->rank - 1] : 1;

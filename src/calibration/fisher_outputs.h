@@ -17,7 +17,6 @@ void oxp_fisher_label(float *dy, const oxp_tensor *y, oxp_output_kind kind, cons
 /* Class `k` of the single row of y; returns its probability. */
 double oxp_fisher_class(float *dy, const oxp_tensor *y, oxp_output_kind kind, size_t k);
 
-bool oxp_is_categorical(oxp_output_kind kind);
 /* Rows along the last axis. */
 size_t oxp_output_rows(const oxp_tensor *y);
 

@@ -40,6 +40,14 @@ static size_t least(enough_at enough, const void *user)
 
 /* ---- means ---- */
 
+double oxp_mean(const double *values, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += values[i];
+    return n ? sum / (double)n : NAN;
+}
+
 double oxp_hoeffding_half_width(double range, size_t n, double delta)
 {
     return n ? range * sqrt(log(2 / delta) / (2 * (double)n)) : INFINITY;

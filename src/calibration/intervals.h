@@ -34,6 +34,8 @@ const char *oxp_interval_method_name(oxp_interval_method m);
 /* Holds for every distribution; else it is an approximation, to be named as one. */
 bool oxp_interval_is_guaranteed(oxp_interval_method m);
 
+double oxp_mean(const double *values, size_t n); /* NAN of none */
+
 /* ---- means of values inside a range of known width R ---- */
 
 /* R sqrt(ln(2 / delta) / (2 n)) */

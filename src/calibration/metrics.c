@@ -76,7 +76,7 @@ static double row_kl(oxp_output_kind kind, const oxp_tensor *a, const oxp_tensor
     return sum;
 }
 
-static bool is_categorical(oxp_output_kind kind)
+bool oxp_is_categorical(oxp_output_kind kind)
 {
     return kind == OXP_KIND_LOGITS || kind == OXP_KIND_PROBABILITIES ||
            kind == OXP_KIND_LOG_PROBABILITIES;
@@ -138,7 +138,7 @@ void oxp_difference_of(oxp_difference *out, oxp_output_kind kind, const oxp_tens
     }
     if (kind == OXP_KIND_BERNOULLI)
         out->kl = bernoulli_kl(a, b);
-    if (is_categorical(kind))
+    if (oxp_is_categorical(kind))
         compare_rows(out, kind, a, b, labels, label_count);
 }
 

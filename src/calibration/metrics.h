@@ -17,6 +17,8 @@ typedef enum oxp_output_kind {
 } oxp_output_kind;
 
 oxp_output_kind oxp_output_kind_of(const oxp_graph *graph, uint32_t value);
+/* Classes along the last axis, in whatever spelling. */
+bool oxp_is_categorical(oxp_output_kind kind);
 
 /* What one sample adds. */
 typedef struct oxp_difference {

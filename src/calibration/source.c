@@ -201,11 +201,16 @@ static int by_hash(const void *a, const void *b)
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
+size_t oxp_samples_aside(size_t n)
+{
+    size_t quarter = n / 4;
+    return n < 2 ? 0 : quarter < 1 ? 1 : quarter > 64 ? 64 : quarter;
+}
+
 oxp_status oxp_samples_split(const oxp_samples *s, oxp_arena *arena, size_t **fit,
                              size_t *fit_count, size_t **held, size_t *held_count, bool *in_sample)
 {
-    size_t n = s->source.count, aside = n / 4;
-    aside = n < 2 ? 0 : aside < 1 ? 1 : aside > 64 ? 64 : aside;
+    size_t n = s->source.count, aside = oxp_samples_aside(n);
     keyed *keys = oxp_arena_alloc(arena, n + 1, sizeof *keys);
     bool *is_held = oxp_arena_alloc(arena, n + 1, sizeof *is_held);
     *fit = oxp_arena_alloc(arena, n + 1, sizeof **fit);

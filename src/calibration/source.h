@@ -21,6 +21,9 @@ void oxp_samples_close(oxp_samples *s);
 
 uint64_t oxp_samples_hash(const oxp_samples *s);
 
+/* How many of n samples are set aside for measuring: a quarter, at least 1 of 2, at most 64. */
+size_t oxp_samples_aside(size_t n);
+
 /* Sets aside samples for measuring, chosen by the hash of their content: a quarter, at least 1 of
  * 2, at most 64. *fit and *held are lists in sample order, from the arena. With one sample both
  * lists hold it and *in_sample is true. */

@@ -94,6 +94,18 @@ oxp_status oxp_attention_check_bias(oxp_node *n, int i, oxp_attention *a)
                                       : oxp_attention_fail_shape(n, i, "as many keys as there are");
 }
 
+oxp_status oxp_attention_finish(oxp_node *n, int mask, int scores, float filter, oxp_attention *a)
+{
+    OXP_TRY(oxp_attention_make_mask(n, mask, a, filter, &a->bias[0]));
+    if (oxp_attention_given(n, scores))
+        OXP_TRY(oxp_move_floats(n, scores, &a->bias[1].data));
+    oxp_heads y = oxp_heads_packed(NULL, a->heads, a->queries, a->value_size);
+    a->y_batch = y.batch;
+    a->y_head = y.head;
+    a->y_row = y.row;
+    return OXP_OK;
+}
+
 /* Keys and values with what was cached; *whole becomes the view of the joined memory. */
 oxp_status oxp_attention_cache(oxp_node *n, const oxp_attention *a, int64_t past, int64_t size,
                                const float *old, oxp_heads *whole)

@@ -23,6 +23,10 @@ oxp_status oxp_attention_make_mask(oxp_node *n, int i, const oxp_attention *a, f
 /* A bias of the scores in input i, [B or 1, H or 1, S, T]: its steps become a->bias[1]. */
 oxp_status oxp_attention_check_bias(oxp_node *n, int i, oxp_attention *a);
 
+/* The last operands: the mask in input `mask`, the bias of the scores in input `scores`, and the
+ * steps of y [B, S, H * size]. */
+oxp_status oxp_attention_finish(oxp_node *n, int mask, int scores, float filter, oxp_attention *a);
+
 /* Keys (or values) with what was cached; *whole becomes the view of the joined memory, in
  * scratch. */
 oxp_status oxp_attention_cache(oxp_node *n, const oxp_attention *a, int64_t past, int64_t size,

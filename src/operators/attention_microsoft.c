@@ -149,14 +149,7 @@ static oxp_status set_operands(oxp_node *n, const self_state *s, oxp_attention *
         OXP_TRY(
             oxp_attention_cache(n, a, s->past, a->value_size, past ? past + half : NULL, &a->v));
     }
-    OXP_TRY(oxp_attention_make_mask(n, MASK, a, s->filter, &a->bias[0]));
-    if (oxp_attention_given(n, SCORE_BIAS))
-        OXP_TRY(oxp_move_floats(n, SCORE_BIAS, &a->bias[1].data));
-    oxp_heads y = oxp_heads_packed(NULL, a->heads, a->queries, a->value_size);
-    a->y_batch = y.batch;
-    a->y_head = y.head;
-    a->y_row = y.row;
-    return OXP_OK;
+    return oxp_attention_finish(n, MASK, SCORE_BIAS, s->filter, a);
 }
 
 static oxp_status attention_forward(oxp_node *n)

@@ -187,14 +187,7 @@ static oxp_status set_all(oxp_node *n, const multi_state *s, oxp_attention *a)
     OXP_TRY(set_operands(n, s, a));
     OXP_TRY(add_cache(n, s, a, PAST_KEY, 1, a->size, &a->k));
     OXP_TRY(add_cache(n, s, a, PAST_VALUE, 2, a->value_size, &a->v));
-    OXP_TRY(oxp_attention_make_mask(n, MASK, a, s->filter, &a->bias[0]));
-    if (oxp_attention_given(n, SCORE_BIAS))
-        OXP_TRY(oxp_move_floats(n, SCORE_BIAS, &a->bias[1].data));
-    oxp_heads y = oxp_heads_packed(NULL, a->heads, a->queries, a->value_size);
-    a->y_batch = y.batch;
-    a->y_head = y.head;
-    a->y_row = y.row;
-    return OXP_OK;
+    return oxp_attention_finish(n, MASK, SCORE_BIAS, s->filter, a);
 }
 
 static oxp_status multi_head_forward(oxp_node *n)

@@ -105,31 +105,46 @@ static size_t block_channels(const char *cpu)
     return cpu && strcmp(cpu, "avx2") == 0 ? 8 : 16;
 }
 
-static oxp_status prepare_with(oxp_compression *c, oxp_tensor *tensors, size_t count)
+oxp_status oxp_fed_samples_read(oxp_fed_samples *out, oxp_compression *c, const size_t *which,
+                                size_t count)
 {
-    size_t inputs = c->source_graph->input_count;
-    const oxp_tensor **fed = oxp_arena_alloc(&c->arena, count * inputs + 1, sizeof *fed);
-    const oxp_tensor *const **samples = oxp_arena_alloc(&c->arena, count + 1, sizeof *samples);
-    if (!fed || !samples)
+    size_t inputs = c->source_graph->input_count, n = count * inputs;
+    *out = (oxp_fed_samples){.count = count, .tensor_count = n};
+    const oxp_tensor **fed = oxp_arena_alloc(&c->arena, n + 1, sizeof *fed);
+    out->samples = oxp_arena_alloc(&c->arena, count + 1, sizeof *out->samples);
+    if (!fed || !out->samples)
         return OXP_ELIMIT;
+    OXP_TRY(oxp_alloc(&out->tensors, c->ctx, n + 1, sizeof *out->tensors, "samples"));
     for (size_t s = 0; s < count; s++) {
-        oxp_tensor *sample = &tensors[s * inputs];
-        OXP_TRY(c->samples.source.get(c->samples.source.user, c->ctx, c->fit[s], sample));
+        oxp_tensor *sample = &out->tensors[s * inputs];
+        OXP_TRY(c->samples.source.get(c->samples.source.user, c->ctx, which[s], sample));
         for (size_t i = 0; i < inputs; i++)
             fed[s * inputs + i] = &sample[i];
-        samples[s] = &fed[s * inputs];
+        out->samples[s] = &fed[s * inputs];
     }
+    return OXP_OK;
+}
+
+void oxp_fed_samples_free(oxp_fed_samples *f)
+{
+    for (size_t i = 0; f->tensors && i < f->tensor_count; i++)
+        oxp_tensor_release(&f->tensors[i]);
+    oxp_free(f->tensors);
+}
+
+static oxp_status prepare_with(oxp_compression *c, const oxp_fed_samples *fed)
+{
     oxp_prepare_options options = {.fold_constants = true,
                                    .fold_batch_normalization = true,
                                    .recognise_activations = true,
                                    .fold_scalars = true,
                                    .fold_padding = true,
                                    .block_channels = block_channels(c->options->cpu),
-                                   .samples = samples,
-                                   .sample_count = count};
+                                   .samples = fed->samples,
+                                   .sample_count = fed->count};
     OXP_TRY(oxp_prepare(&c->prepared, &c->prepare, c->source, &options));
     c->was_prepared = true;
-    return raise_opset(c, samples, count);
+    return raise_opset(c, fed->samples, fed->count);
 }
 
 static oxp_status prepare(oxp_compression *c)
@@ -137,13 +152,11 @@ static oxp_status prepare(oxp_compression *c)
     size_t count = !c->has_samples                  ? 0
                    : c->fit_count < PREPARE_SAMPLES ? c->fit_count
                                                     : PREPARE_SAMPLES;
-    size_t tensors = count * c->source_graph->input_count;
-    oxp_tensor *t;
-    OXP_TRY(oxp_alloc(&t, c->ctx, tensors + 1, sizeof *t, "samples"));
-    oxp_status status = prepare_with(c, t, count);
-    for (size_t i = 0; i < tensors; i++)
-        oxp_tensor_release(&t[i]);
-    oxp_free(t);
+    oxp_fed_samples fed;
+    oxp_status status = oxp_fed_samples_read(&fed, c, c->fit, count);
+    if (status == OXP_OK)
+        status = prepare_with(c, &fed);
+    oxp_fed_samples_free(&fed);
     return status;
 }
 

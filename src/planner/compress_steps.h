@@ -5,6 +5,18 @@
 
 #include "planner/compress.h"
 
+/* Samples held in memory, in the form that checks of a model take them in. */
+typedef struct oxp_fed_samples {
+    size_t count, tensor_count;
+    oxp_tensor *tensors;
+    const oxp_tensor *const **samples; /* [count], one tensor per input of the source */
+} oxp_fed_samples;
+
+/* Free it in any case. */
+oxp_status oxp_fed_samples_read(oxp_fed_samples *out, oxp_compression *c, const size_t *which,
+                                size_t count);
+void oxp_fed_samples_free(oxp_fed_samples *f);
+
 /* Whether the precision quantises activations: then the SQNR bound is a promise. */
 bool oxp_compression_has_integers(const oxp_compression *c);
 

@@ -14,15 +14,14 @@
 #define TRIED 2           /* of the samples, on which scales are tried */
 #define LEAST_GAIN_DB 0.5 /* less may be the luck of rounding */
 
-/* ---- samples in memory ---- */
+/* ---- samples ---- */
 
 typedef struct few_samples {
-    size_t count, inputs;
+    size_t count;
     size_t *which;    /* [count], spread over those of the calibration */
     size_t *measured; /* [measured_count], of the rest; the same where there is none */
     size_t measured_count;
-    oxp_tensor *tensors;
-    const oxp_tensor *const **samples;
+    oxp_fed_samples fed; /* those of `which` */
 } few_samples;
 
 /* Of the calibration samples every (n/SAMPLES)-th, then the first of the others. */
@@ -45,33 +44,6 @@ static oxp_status list_samples(few_samples *few, oxp_compression *c)
         few->measured_count = few->count;
     }
     return OXP_OK;
-}
-
-static oxp_status read_samples(few_samples *few, oxp_compression *c)
-{
-    OXP_TRY(list_samples(few, c));
-    few->inputs = c->source_graph->input_count;
-    size_t n = few->count * few->inputs;
-    const oxp_tensor **fed = oxp_arena_alloc(&c->arena, n + 1, sizeof *fed);
-    few->samples = oxp_arena_alloc(&c->arena, few->count + 1, sizeof *few->samples);
-    if (!fed || !few->samples)
-        return OXP_ELIMIT;
-    OXP_TRY(oxp_alloc(&few->tensors, c->ctx, n + 1, sizeof *few->tensors, "samples"));
-    for (size_t s = 0; s < few->count; s++) {
-        oxp_tensor *sample = &few->tensors[s * few->inputs];
-        OXP_TRY(c->samples.source.get(c->samples.source.user, c->ctx, few->which[s], sample));
-        for (size_t i = 0; i < few->inputs; i++)
-            fed[s * few->inputs + i] = &sample[i];
-        few->samples[s] = &fed[s * few->inputs];
-    }
-    return OXP_OK;
-}
-
-static void free_samples(few_samples *few)
-{
-    for (size_t i = 0; few->tensors && i < few->count * few->inputs; i++)
-        oxp_tensor_release(&few->tensors[i]);
-    oxp_free(few->tensors);
 }
 
 /* ---- measuring ---- */
@@ -194,7 +166,7 @@ static oxp_status equalise(oxp_compression *c, const few_samples *few)
 {
     oxp_equalization *e = &c->equalization;
     oxp_model *model;
-    oxp_equalize_options options = {.samples = few->samples,
+    oxp_equalize_options options = {.samples = few->fed.samples,
                                     .sample_count = few->count,
                                     .activations = oxp_compression_has_integers(c) ? 1 : 0};
     OXP_TRY(oxp_equalize(&model, &e->result, c->raised, &options));
@@ -217,9 +189,10 @@ oxp_status oxp_compression_equalize(oxp_compression *c)
     bool codes = c->placement.precision == OXP_PRECISION_W8 || oxp_compression_has_integers(c);
     if (!codes || !c->has_samples || oxp_settings_equalize(c) == OXP_EQUALIZE_OFF)
         return OXP_OK;
-    oxp_status status = read_samples(&few, c);
+    OXP_TRY(list_samples(&few, c));
+    oxp_status status = oxp_fed_samples_read(&few.fed, c, few.which, few.count);
     if (status == OXP_OK)
         status = equalise(c, &few);
-    free_samples(&few);
+    oxp_fed_samples_free(&few.fed);
     return status;
 }

@@ -33,27 +33,15 @@ double oxp_guard_margin_db(const oxp_difference *slots, size_t inputs, size_t st
 }
 
 /* The least SQNR of a float output, less its margin: what is held against the bound. */
-static double safe_sqnr(const oxp_reference *r, const oxp_difference *slots, size_t inputs)
+static double safe_sqnr(const oxp_reference *r, const oxp_difference *slots, size_t inputs,
+                        const oxp_difference *sums)
 {
     double least = 200;
-    for (size_t o = 0; o < r->output_count; o++) {
-        oxp_difference sum = {0};
-        for (size_t i = 0; i < inputs; i++)
-            oxp_difference_add(&sum, &slots[i * r->output_count + o]);
-        if (oxp_dtype_is_float(r->outputs[o].dtype) || sum.nonfinite)
-            least = fmin(least, oxp_sqnr_db(&sum) -
+    for (size_t o = 0; o < r->output_count; o++)
+        if (oxp_dtype_is_float(r->outputs[o].dtype) || sums[o].nonfinite)
+            least = fmin(least, oxp_sqnr_db(&sums[o]) -
                                     oxp_guard_margin_db(&slots[o], inputs, r->output_count));
-    }
     return least;
-}
-
-static double noise_share(const oxp_reference *r, const oxp_difference *slots, size_t inputs,
-                          oxp_difference *sums)
-{
-    for (size_t i = 0; i < inputs; i++)
-        for (size_t o = 0; o < r->output_count; o++)
-            oxp_difference_add(&sums[o], &slots[i * r->output_count + o]);
-    return oxp_noise_share(r, sums);
 }
 
 /* *safe: see above; *share: noise over signal, summed over outputs. */
@@ -71,8 +59,11 @@ static oxp_status measure(const oxp_guard *g, const oxp_choice *choices, size_t 
     if (status == OXP_OK)
         status = oxp_evaluate_inputs(slots, r, model, samples, stage);
     if (status == OXP_OK) {
-        *safe = safe_sqnr(r, slots, inputs);
-        *share = noise_share(r, slots, inputs, slots + inputs * r->output_count);
+        oxp_difference *sums = slots + inputs * r->output_count;
+        for (size_t i = 0; i < inputs * r->output_count; i++)
+            oxp_difference_add(&sums[i % r->output_count], &slots[i]);
+        *safe = safe_sqnr(r, slots, inputs, sums);
+        *share = oxp_noise_share(r, sums);
     }
     oxp_model_free(model);
     oxp_free(slots);

@@ -3,12 +3,6 @@
 
 #include <math.h>
 
-static bool is_categorical(oxp_output_kind kind)
-{
-    return kind == OXP_KIND_LOGITS || kind == OXP_KIND_PROBABILITIES ||
-           kind == OXP_KIND_LOG_PROBABILITIES;
-}
-
 void oxp_output_powers(double *out, const oxp_reference *r)
 {
     for (size_t i = 0; i < r->output_count; i++)
@@ -30,7 +24,7 @@ double oxp_input_loss(const oxp_reference *r, const oxp_difference *input, const
         const oxp_difference *d = &input[i];
         if (!oxp_dtype_is_float(r->outputs[i].dtype))
             continue;
-        if (is_categorical(r->kinds[i]))
+        if (oxp_is_categorical(r->kinds[i]))
             loss += d->rows ? d->kl / (double)d->rows : 0;
         else if (r->kinds[i] == OXP_KIND_BERNOULLI)
             loss += d->kl;

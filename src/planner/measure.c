@@ -120,14 +120,6 @@ static oxp_status losses_of(bench *b, const oxp_sensitivity *s, size_t site)
     return status;
 }
 
-static double mean(const double *values, size_t n)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += values[i];
-    return n ? sum / (double)n : NAN;
-}
-
 oxp_status oxp_measure_candidates(oxp_sensitivity_pass *p, bool all)
 {
     oxp_sensitivity *s = p->s;
@@ -145,7 +137,7 @@ oxp_status oxp_measure_candidates(oxp_sensitivity_pass *p, bool all)
                 continue;
             oxp_candidate_weight(b.data, p, i, k, b.codes);
             status = losses_of(&b, s, i);
-            s->rows[i].candidates[k].measured_loss = mean(b.losses, s->inputs);
+            s->rows[i].candidates[k].measured_loss = oxp_mean(b.losses, s->inputs);
         }
     close_bench(&b);
     return status;
@@ -168,7 +160,7 @@ static oxp_status trace_of(bench *b, oxp_sensitivity_pass *p, size_t site)
         for (size_t k = 0; k < w->count; k++)
             b->data[k] = x[k] + h * oxp_random_sign(&r);
         OXP_TRY(losses_of(b, s, site));
-        sum += mean(b->losses, s->inputs);
+        sum += oxp_mean(b->losses, s->inputs);
     }
     s->rows[site].fisher_trace = step > 0 ? sum / (step * step * DIRECTIONS) : 0;
     return OXP_OK;

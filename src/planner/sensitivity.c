@@ -61,14 +61,6 @@ static oxp_interval interval_of(const double *values, size_t n, uint64_t seed, v
     return oxp_bootstrap_mean(values, n, BOOTSTRAP_DRAWS, 0.95, seed, work);
 }
 
-static double mean(const double *values, size_t n)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += values[i];
-    return n ? sum / (double)n : NAN;
-}
-
 /* Means over inputs, and their intervals. */
 static oxp_status summarise(oxp_sensitivity_pass *p, const oxp_fisher *f, size_t targets)
 {
@@ -82,12 +74,12 @@ static oxp_status summarise(oxp_sensitivity_pass *p, const oxp_fisher *f, size_t
         oxp_sensitivity_row *row = &s->rows[p->site_of[t]];
         for (size_t i = 0; i < s->inputs; i++)
             values[i] = f->squares[i * f->targets + t];
-        row->fisher_trace = mean(values, s->inputs);
+        row->fisher_trace = oxp_mean(values, s->inputs);
         row->interval = interval_of(values, s->inputs, seed, work);
         for (size_t k = 0; k < OXP_CANDIDATES; k++) {
             for (size_t i = 0; i < s->inputs; i++)
                 values[i] = 0.5 * p->changes[(i * s->count + p->site_of[t]) * OXP_CANDIDATES + k];
-            row->candidates[k].predicted_loss = mean(values, s->inputs);
+            row->candidates[k].predicted_loss = oxp_mean(values, s->inputs);
             row->candidates[k].interval = interval_of(values, s->inputs, seed, work);
         }
     }
@@ -154,9 +146,7 @@ static oxp_status choose_kinds(oxp_sensitivity *s, const oxp_sensitivity_options
         word = strcmp(o->output_kind, words[i]) == 0 ? i : word;
     for (size_t i = 0; i < g->output_count; i++) {
         kinds[i] = oxp_output_kind_of(g, g->outputs[i]);
-        bool is_categorical = kinds[i] == OXP_KIND_LOGITS || kinds[i] == OXP_KIND_PROBABILITIES ||
-                              kinds[i] == OXP_KIND_LOG_PROBABILITIES;
-        if (word == 0 && !is_categorical)
+        if (word == 0 && !oxp_is_categorical(kinds[i]))
             kinds[i] = OXP_KIND_LOGITS;
         else if (word == 1)
             kinds[i] = OXP_KIND_BERNOULLI;

@@ -93,6 +93,23 @@ static oxp_status take_behind(oxp_pass *p, const oxp_linear *l, const oxp_chain 
     return oxp_edit_set_output(p->model, l->node->proto, 0, name_of(p, l, chain->to));
 }
 
+/* Whether the operator can take the chain behind it, and its numbers then; where not, that is
+ * noted. */
+static oxp_status admit_outputs(oxp_linear_numbers *numbers, bool *admitted, oxp_pass *p,
+                                const oxp_linear *l, const oxp_chain *chain)
+{
+    const char *why_not = obstacle(p, l, chain, l->outputs);
+    bool finite;
+    *admitted = false;
+    if (why_not)
+        return note(p, l, chain, true, why_not);
+    OXP_TRY(oxp_linear_scale_outputs(numbers, &finite, p, l, chain->scale, chain->shift));
+    if (!finite)
+        return note(p, l, chain, true, "the result is not finite");
+    *admitted = oxp_pass_admit(p, name_of(p, l, chain->to));
+    return OXP_OK;
+}
+
 oxp_status oxp_absorb_behind(oxp_pass *p, const oxp_linear *l, oxp_chain_end end)
 {
     oxp_chain chain;
@@ -100,15 +117,10 @@ oxp_status oxp_absorb_behind(oxp_pass *p, const oxp_linear *l, oxp_chain_end end
         oxp_chain_behind(&chain, p, l->scope, l->node->outputs[0], l->rank, 1, l->outputs, end));
     if (chain.count == 0 || (l->kind == OXP_LINEAR_MATMUL && !chain.normalization))
         return OXP_OK;
-    const char *why_not = obstacle(p, l, &chain, l->outputs);
-    if (why_not)
-        return note(p, l, &chain, true, why_not);
     oxp_linear_numbers numbers;
-    bool finite;
-    OXP_TRY(oxp_linear_scale_outputs(&numbers, &finite, p, l, chain.scale, chain.shift));
-    if (!finite)
-        return note(p, l, &chain, true, "the result is not finite");
-    if (!oxp_pass_admit(p, name_of(p, l, chain.to)))
+    bool admitted;
+    OXP_TRY(admit_outputs(&numbers, &admitted, p, l, &chain));
+    if (!admitted)
         return OXP_OK;
     return take_behind(p, l, &chain, &numbers);
 }
@@ -141,15 +153,10 @@ oxp_status oxp_absorb_behind_transpose(oxp_pass *p, const oxp_linear *l)
                              OXP_CHAIN_TO_CHANNELS));
     if (chain.count == 0)
         return OXP_OK;
-    const char *why_not = obstacle(p, l, &chain, l->outputs);
-    if (why_not)
-        return note(p, l, &chain, true, why_not);
     oxp_linear_numbers numbers;
-    bool finite;
-    OXP_TRY(oxp_linear_scale_outputs(&numbers, &finite, p, l, chain.scale, chain.shift));
-    if (!finite)
-        return note(p, l, &chain, true, "the result is not finite");
-    if (!oxp_pass_admit(p, name_of(p, l, chain.to)))
+    bool admitted;
+    OXP_TRY(admit_outputs(&numbers, &admitted, p, l, &chain));
+    if (!admitted)
         return OXP_OK;
     const char *unused, *old = name_of(p, l, t->outputs[0]);
     OXP_TRY(note(p, l, &chain, false, NULL));

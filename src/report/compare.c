@@ -103,12 +103,6 @@ static oxp_status on_sample(void *user, oxp_ctx *ctx, int worker, size_t slot,
 
 /* ---- report ---- */
 
-static bool is_categorical(oxp_output_kind kind)
-{
-    return kind == OXP_KIND_LOGITS || kind == OXP_KIND_PROBABILITIES ||
-           kind == OXP_KIND_LOG_PROBABILITIES;
-}
-
 /* Two outputs that hold no number at all would agree in every measure. */
 static oxp_status check_numbers(oxp_ctx *ctx, const oxp_difference *d, const char *name)
 {
@@ -135,7 +129,7 @@ static oxp_status report_output(oxp_report *r, json_t *array, const char *name,
     oxp_json_real(o, "sqnr_db", oxp_sqnr_db(d));
     oxp_json_real(o, "cosine", oxp_cosine(d));
     oxp_json_real(o, "max_abs_error", d->max_abs);
-    if (is_categorical(kind) && d->rows) {
+    if (oxp_is_categorical(kind) && d->rows) {
         double kl = d->kl / (double)d->rows, agreement = (double)d->agree / (double)d->rows;
         oxp_json_real(o, "kl", kl);
         oxp_json_real(o, "top1_agreement", agreement);

@@ -129,12 +129,6 @@ static void add_activations(json_t *root, const oxp_compression *c)
     }
 }
 
-static bool is_categorical(oxp_output_kind kind)
-{
-    return kind == OXP_KIND_LOGITS || kind == OXP_KIND_PROBABILITIES ||
-           kind == OXP_KIND_LOG_PROBABILITIES;
-}
-
 static void add_outputs(json_t *root, const oxp_compression *c)
 {
     json_t *array = oxp_json_array(root, "outputs");
@@ -149,7 +143,7 @@ static void add_outputs(json_t *root, const oxp_compression *c)
         oxp_json_real(o, "sqnr_db", oxp_sqnr_db(d));
         oxp_json_real(o, "cosine", oxp_cosine(d));
         oxp_json_real(o, "max_abs_error", d->max_abs);
-        if (is_categorical(c->reference.kinds[i]) && d->rows) {
+        if (oxp_is_categorical(c->reference.kinds[i]) && d->rows) {
             oxp_json_real(o, "kl", d->kl / (double)d->rows);
             oxp_json_real(o, "top1_agreement", (double)d->agree / (double)d->rows);
         }

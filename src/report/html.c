@@ -46,18 +46,10 @@ void oxp_html_markup(oxp_html *h, const char *format, ...)
 /* Bytes of the UTF-8 character at `s`; 0 when it is none, or one that a page may not hold. */
 static size_t character_length(const unsigned char *s)
 {
-    if (s[0] < 0x80)
-        return (s[0] >= 0x20 && s[0] != 0x7f) || s[0] == '\n';
-    size_t length = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    bool too_long = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
-    bool no_character = (s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf4 && s[1] >= 0x90) ||
-                        (s[0] == 0xc2 && s[1] < 0xa0);
-    return too_long || no_character ? 0 : length;
+    uint32_t code;
+    size_t length = oxp_utf8_character(s, &code);
+    bool is_control = length && (code < 0x20 || (code >= 0x7f && code < 0xa0));
+    return is_control && code != '\n' ? 0 : length;
 }
 
 void oxp_html_text(oxp_html *h, const char *text)

@@ -39,3 +39,14 @@ void oxp_loaded_close(oxp_loaded *l)
     oxp_model_free(l->model);
     *l = (oxp_loaded){0};
 }
+
+oxp_status oxp_protect_inputs(oxp_report *r, oxp_model *model, const oxp_samples *samples)
+{
+    size_t count;
+    const oxp_file_id *ids = oxp_model_files(model, &count);
+    OXP_TRY(oxp_report_protect(r, ids, count));
+    if (!samples->dataset)
+        return OXP_OK;
+    ids = oxp_dataset_files(samples->dataset, &count);
+    return oxp_report_protect(r, ids, count);
+}

@@ -230,17 +230,6 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static oxp_status protect(oxp_report *r, const oxp_loaded *l, const oxp_samples *s)
-{
-    size_t count;
-    const oxp_file_id *ids = oxp_model_files(l->model, &count);
-    OXP_TRY(oxp_report_protect(r, ids, count));
-    if (!s->dataset)
-        return OXP_OK;
-    ids = oxp_dataset_files(s->dataset, &count);
-    return oxp_report_protect(r, ids, count);
-}
-
 static oxp_status job_run(oxp_report *r, run_job *job, oxp_loaded *l, const char *model,
                           const char *data)
 {
@@ -250,7 +239,7 @@ static oxp_status job_run(oxp_report *r, run_job *job, oxp_loaded *l, const char
     job->graph = l->graph;
     job->outputs = l->graph->output_count;
     OXP_TRY(oxp_samples_open(&job->samples, ctx, l->graph, data, NULL, &o->input));
-    OXP_TRY(protect(r, l, &job->samples));
+    OXP_TRY(oxp_protect_inputs(r, l->model, &job->samples));
     oxp_output_file *file = NULL;
     oxp_output_options out = {
         .force = o->force, .inputs = r->inputs, .input_count = r->input_count};

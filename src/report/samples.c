@@ -18,9 +18,7 @@
 
 size_t oxp_samples_used(size_t samples)
 {
-    size_t aside = samples / 4;
-    aside = samples < 2 ? 0 : aside < 1 ? 1 : aside > 64 ? 64 : aside;
-    return samples - aside;
+    return samples - oxp_samples_aside(samples);
 }
 
 size_t oxp_samples_in_all(size_t used)
@@ -35,31 +33,17 @@ size_t oxp_samples_in_all(size_t used)
 
 /* ---- loss and agreement, input by input ---- */
 
-static bool is_categorical(oxp_output_kind kind)
-{
-    return kind == OXP_KIND_LOGITS || kind == OXP_KIND_PROBABILITIES ||
-           kind == OXP_KIND_LOG_PROBABILITIES;
-}
-
 /* The share of a call's rows, over categorical outputs, whose most likely class is the same; NAN
  * without such rows. */
 static double agreement_of(const oxp_reference *r, const oxp_difference *input)
 {
     size_t rows = 0, agree = 0;
     for (size_t i = 0; i < r->output_count; i++)
-        if (is_categorical(r->kinds[i])) {
+        if (oxp_is_categorical(r->kinds[i])) {
             rows += input[i].rows;
             agree += input[i].agree;
         }
     return rows ? (double)agree / (double)rows : NAN;
-}
-
-static double mean(const double *values, size_t n)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += values[i];
-    return sum / (double)n;
 }
 
 static size_t bootstrap_needed(const oxp_held_out *h, size_t n, double tolerance)
@@ -77,8 +61,10 @@ static oxp_status measure_loss(oxp_samples_job *job, const double *losses, size_
         return OXP_ELIMIT;
     oxp_interval i = oxp_bootstrap_mean(losses, n, BOOTSTRAP_DRAWS, job->options->confidence,
                                         job->c->ctx->seed, work);
-    *h = (oxp_held_out){
-        .value = mean(losses, n), .low = i.low, .high = i.high, .method = OXP_INTERVAL_BOOTSTRAP};
+    *h = (oxp_held_out){.value = oxp_mean(losses, n),
+                        .low = i.low,
+                        .high = i.high,
+                        .method = OXP_INTERVAL_BOOTSTRAP};
     h->measured = isfinite(h->value) && isfinite(i.low) && isfinite(i.high);
     if (h->measured)
         h->needed = bootstrap_needed(h, n, job->options->tolerance);
@@ -89,7 +75,7 @@ static oxp_status measure_loss(oxp_samples_job *job, const double *losses, size_
 static void measure_agreement(oxp_samples_job *job, const double *shares, size_t n)
 {
     oxp_held_out *h = &job->agreement;
-    double value = mean(shares, n), variance = 0, delta = 1 - job->options->confidence;
+    double value = oxp_mean(shares, n), variance = 0, delta = 1 - job->options->confidence;
     bool whole = true;
     if (!isfinite(value))
         return;
@@ -337,24 +323,13 @@ static oxp_status fill_text(oxp_report *r, const oxp_samples_job *job, const cha
     return OXP_OK;
 }
 
-static oxp_status protect(oxp_report *r, const oxp_compression *c)
-{
-    size_t count;
-    const oxp_file_id *ids = oxp_model_files(c->source, &count);
-    OXP_TRY(oxp_report_protect(r, ids, count));
-    if (!c->samples.dataset)
-        return OXP_OK;
-    ids = oxp_dataset_files(c->samples.dataset, &count);
-    return oxp_report_protect(r, ids, count);
-}
-
 static oxp_status report(oxp_report *r, oxp_samples_job *job, const char *model, const char *data)
 {
     char verdict[VERDICT_MAX];
     verdict_text(verdict, job);
     fill_json(r->json, job, model, data);
     OXP_TRY(fill_text(r, job, verdict));
-    OXP_TRY(protect(r, job->c));
+    OXP_TRY(oxp_protect_inputs(r, job->c->source, &job->c->samples));
     if (job->options->report)
         OXP_TRY(oxp_samples_page(job, r, verdict, job->options->report));
     if (job->enough)

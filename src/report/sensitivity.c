@@ -217,17 +217,6 @@ static oxp_status page(const oxp_sensitivity *s, const oxp_sensitivity_row **row
 
 /* ---- the job ---- */
 
-static oxp_status protect(oxp_report *r, const oxp_compression *c)
-{
-    size_t count;
-    const oxp_file_id *ids = oxp_model_files(c->source, &count);
-    OXP_TRY(oxp_report_protect(r, ids, count));
-    if (!c->samples.dataset)
-        return OXP_OK;
-    ids = oxp_dataset_files(c->samples.dataset, &count);
-    return oxp_report_protect(r, ids, count);
-}
-
 static oxp_status report(oxp_report *r, oxp_sensitivity *s, const char *data,
                          const oxp_sensitivity_options *options)
 {
@@ -235,7 +224,7 @@ static oxp_status report(oxp_report *r, oxp_sensitivity *s, const char *data,
     OXP_TRY(sorted(&rows, s));
     fill_json(r->json, s, rows, data);
     OXP_TRY(fill_text(r, s, rows));
-    OXP_TRY(protect(r, s->c));
+    OXP_TRY(oxp_protect_inputs(r, s->c->source, &s->c->samples));
     return options->report ? page(s, rows, r, options->report) : OXP_OK;
 }
 

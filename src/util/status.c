@@ -21,9 +21,7 @@
 
 /* ---- text ---- */
 
-/* Length of the valid UTF-8 character at `s` and its code point; 0 when the bytes are not one.
- * Stops at the NUL. */
-static size_t utf8_character(const unsigned char *s, uint32_t *code)
+size_t oxp_utf8_character(const unsigned char *s, uint32_t *code)
 {
     static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
     size_t length = s[0] < 0x80             ? 1
@@ -60,7 +58,7 @@ typedef enum escape_style { ESCAPE_HIDDEN, ESCAPE_QUOTED } escape_style;
 static size_t escape_character(char out[13], const unsigned char *s, escape_style style)
 {
     uint32_t code = 0;
-    size_t length = utf8_character(s, &code);
+    size_t length = oxp_utf8_character(s, &code);
     if (length == 0) {
         snprintf(out, 13, "\\x%02x", s[0]);
         return 1;

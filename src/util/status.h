@@ -81,6 +81,10 @@ void oxp_log(oxp_ctx *ctx, oxp_log_level level, const char *format, ...)
  * or OXP_OK. */
 oxp_status oxp_progress(oxp_ctx *ctx, const char *stage, size_t done, size_t total);
 
+/* Bytes of the valid UTF-8 character at `s` and its code point; 0 when the bytes are not one. Stops
+ * at the NUL. */
+size_t oxp_utf8_character(const unsigned char *s, uint32_t *code);
+
 /* Writes `name` for a message, with its quotation marks: no control characters, no invalid UTF-8,
  * at most 128 bytes and then an ellipsis. `out` has OXP_QUOTED_MAX bytes. Returns `out`. */
 #define OXP_QUOTED_MAX 600

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "support/nodes.h"
 #include "util/random.h"
 
 static oxp_status io(oxp_model *m, const char *name, oxp_dtype dtype, int rank, const int64_t *dims,
@@ -26,20 +27,6 @@ static oxp_status weight(oxp_model *m, const char *name, int rank, const int64_t
     return oxp_edit_add_initializer(m, oxp_model_graph(m), name, OXP_FLOAT, rank, dims, data);
 }
 
-static oxp_status node(oxp_model *m, const char *type, size_t count, const char *const *inputs,
-                       const char *output, oxp_node_proto **out)
-{
-    oxp_new_node made = {.type = type,
-                         .domain = "",
-                         .name = output,
-                         .input_count = count,
-                         .output_count = 1,
-                         .inputs = inputs,
-                         .outputs = &output};
-    return oxp_edit_insert_node(out, m, oxp_model_graph(m),
-                                oxp_graph_proto_node_count(oxp_model_graph(m)), &made);
-}
-
 static oxp_status products(oxp_model **out, oxp_ctx *ctx)
 {
     OXP_TRY(oxp_model_new(out, ctx, 13));
@@ -51,10 +38,10 @@ static oxp_status products(oxp_model **out, oxp_ctx *ctx)
     OXP_TRY(weight(m, "b", 1, (int64_t[]){48}, 0.5));
     OXP_TRY(weight(m, "g", 2, (int64_t[]){16, 48}, 0.2));
     OXP_TRY(weight(m, "c", 1, (int64_t[]){16}, 0.5));
-    OXP_TRY(node(m, "MatMul", 2, (const char *[]){"x", "w"}, "p", &n));
-    OXP_TRY(node(m, "Add", 2, (const char *[]){"p", "b"}, "q", &n));
-    OXP_TRY(node(m, "Relu", 1, (const char *[]){"q"}, "r", &n));
-    OXP_TRY(node(m, "Gemm", 3, (const char *[]){"r", "g", "c"}, "y", &n));
+    OXP_TRY(append_node(m, "MatMul", 2, (const char *[]){"x", "w"}, "p", &n));
+    OXP_TRY(append_node(m, "Add", 2, (const char *[]){"p", "b"}, "q", &n));
+    OXP_TRY(append_node(m, "Relu", 1, (const char *[]){"q"}, "r", &n));
+    OXP_TRY(append_node(m, "Gemm", 3, (const char *[]){"r", "g", "c"}, "y", &n));
     return oxp_edit_set_int(m, n, "transB", 1);
 }
 
@@ -69,16 +56,16 @@ static oxp_status convolutions(oxp_model **out, oxp_ctx *ctx)
     OXP_TRY(weight(m, "b", 1, (int64_t[]){16}, 0.3));
     OXP_TRY(weight(m, "v", 4, (int64_t[]){16, 16, 3, 3}, 0.1));
     OXP_TRY(weight(m, "u", 4, (int64_t[]){16, 16, 1, 1}, 0.25));
-    OXP_TRY(node(m, "Conv", 3, (const char *[]){"x", "w", "b"}, "p", &n));
+    OXP_TRY(append_node(m, "Conv", 3, (const char *[]){"x", "w", "b"}, "p", &n));
     OXP_TRY(oxp_edit_set_ints(m, n, "pads", 4, (int64_t[]){1, 1, 1, 1}));
-    OXP_TRY(node(m, "Relu", 1, (const char *[]){"p"}, "q", &n));
-    OXP_TRY(node(m, "Conv", 2, (const char *[]){"q", "v"}, "r", &n));
+    OXP_TRY(append_node(m, "Relu", 1, (const char *[]){"p"}, "q", &n));
+    OXP_TRY(append_node(m, "Conv", 2, (const char *[]){"q", "v"}, "r", &n));
     OXP_TRY(oxp_edit_set_ints(m, n, "pads", 4, (int64_t[]){1, 1, 1, 1}));
-    OXP_TRY(node(m, "Add", 2, (const char *[]){"q", "r"}, "s", &n)); /* residual */
-    OXP_TRY(node(m, "MaxPool", 1, (const char *[]){"s"}, "t", &n));
+    OXP_TRY(append_node(m, "Add", 2, (const char *[]){"q", "r"}, "s", &n)); /* residual */
+    OXP_TRY(append_node(m, "MaxPool", 1, (const char *[]){"s"}, "t", &n));
     OXP_TRY(oxp_edit_set_ints(m, n, "kernel_shape", 2, (int64_t[]){2, 2}));
     OXP_TRY(oxp_edit_set_ints(m, n, "strides", 2, (int64_t[]){2, 2}));
-    return node(m, "Conv", 2, (const char *[]){"t", "u"}, "y", &n);
+    return append_node(m, "Conv", 2, (const char *[]){"t", "u"}, "y", &n);
 }
 
 static oxp_status table(oxp_model **out, oxp_ctx *ctx)
@@ -90,8 +77,8 @@ static oxp_status table(oxp_model **out, oxp_ctx *ctx)
     OXP_TRY(io(m, "y", OXP_FLOAT, 3, (int64_t[]){2, 5, 40}, true));
     OXP_TRY(weight(m, "w", 2, (int64_t[]){100, 32}, 1.0));
     OXP_TRY(weight(m, "v", 2, (int64_t[]){32, 40}, 0.3));
-    OXP_TRY(node(m, "Gather", 2, (const char *[]){"w", "x"}, "p", &n));
-    return node(m, "MatMul", 2, (const char *[]){"p", "v"}, "y", &n);
+    OXP_TRY(append_node(m, "Gather", 2, (const char *[]){"w", "x"}, "p", &n));
+    return append_node(m, "MatMul", 2, (const char *[]){"p", "v"}, "y", &n);
 }
 
 static oxp_status transposed_convolution(oxp_model **out, oxp_ctx *ctx)
@@ -102,7 +89,7 @@ static oxp_status transposed_convolution(oxp_model **out, oxp_ctx *ctx)
     OXP_TRY(io(m, "x", OXP_FLOAT, 4, (int64_t[]){1, 8, 5, 5}, false));
     OXP_TRY(io(m, "y", OXP_FLOAT, 4, (int64_t[]){1, 12, 11, 11}, true));
     OXP_TRY(weight(m, "w", 4, (int64_t[]){8, 12, 3, 3}, 0.2));
-    OXP_TRY(node(m, "ConvTranspose", 2, (const char *[]){"x", "w"}, "y", &n));
+    OXP_TRY(append_node(m, "ConvTranspose", 2, (const char *[]){"x", "w"}, "y", &n));
     return oxp_edit_set_ints(m, n, "strides", 2, (int64_t[]){2, 2});
 }
 
@@ -117,11 +104,11 @@ static oxp_status chain(oxp_model **out, oxp_ctx *ctx)
     OXP_TRY(weight(m, "w", 4, (int64_t[]){8, 8, 1, 1}, 0.4));
     OXP_TRY(weight(m, "v", 4, (int64_t[]){8, 8, 1, 1}, 0.4));
     OXP_TRY(weight(m, "u", 4, (int64_t[]){8, 8, 1, 1}, 0.4));
-    OXP_TRY(node(m, "Conv", 2, (const char *[]){"x", "w"}, "p", &n));
-    OXP_TRY(node(m, "Relu", 1, (const char *[]){"p"}, "q", &n));
-    OXP_TRY(node(m, "Conv", 2, (const char *[]){"q", "v"}, "r", &n));
-    OXP_TRY(node(m, "Relu", 1, (const char *[]){"r"}, "s", &n));
-    return node(m, "Conv", 2, (const char *[]){"s", "u"}, "y", &n);
+    OXP_TRY(append_node(m, "Conv", 2, (const char *[]){"x", "w"}, "p", &n));
+    OXP_TRY(append_node(m, "Relu", 1, (const char *[]){"p"}, "q", &n));
+    OXP_TRY(append_node(m, "Conv", 2, (const char *[]){"q", "v"}, "r", &n));
+    OXP_TRY(append_node(m, "Relu", 1, (const char *[]){"r"}, "s", &n));
+    return append_node(m, "Conv", 2, (const char *[]){"s", "u"}, "y", &n);
 }
 
 /* One weight read by two products. */
@@ -133,9 +120,9 @@ static oxp_status tied(oxp_model **out, oxp_ctx *ctx)
     OXP_TRY(io(m, "x", OXP_FLOAT, 2, (int64_t[]){3, 32}, false));
     OXP_TRY(io(m, "y", OXP_FLOAT, 2, (int64_t[]){3, 32}, true));
     OXP_TRY(weight(m, "w", 2, (int64_t[]){32, 32}, 0.2));
-    OXP_TRY(node(m, "MatMul", 2, (const char *[]){"x", "w"}, "p", &n));
-    OXP_TRY(node(m, "Relu", 1, (const char *[]){"p"}, "q", &n));
-    return node(m, "MatMul", 2, (const char *[]){"q", "w"}, "y", &n);
+    OXP_TRY(append_node(m, "MatMul", 2, (const char *[]){"x", "w"}, "p", &n));
+    OXP_TRY(append_node(m, "Relu", 1, (const char *[]){"p"}, "q", &n));
+    return append_node(m, "MatMul", 2, (const char *[]){"q", "w"}, "y", &n);
 }
 
 const small_model small_models[] = {

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "onnx/edit.h"
+#include "support/nodes.h"
 #include "util/random.h"
 
 enum { K = 6, C = 5, ROWS_MAX = 3 };
@@ -53,16 +54,7 @@ static void node(fixture *f, const char *type, size_t count, const char *a, cons
                  const char *out)
 {
     const char *inputs[2] = {a, b};
-    oxp_new_node n = {.type = type,
-                      .domain = "",
-                      .name = out,
-                      .input_count = count,
-                      .output_count = 1,
-                      .inputs = inputs,
-                      .outputs = &out};
-    oxp_graph_proto *g = oxp_model_graph(f->model);
-    cr_assert_eq(oxp_edit_insert_node(NULL, f->model, g, oxp_graph_proto_node_count(g), &n),
-                 OXP_OK);
+    cr_assert_eq(append_node(f->model, type, count, inputs, out, NULL), OXP_OK);
 }
 
 /* x [rows, K] . w [K, C] -> behind -> y; behind NULL: the logits themselves. */

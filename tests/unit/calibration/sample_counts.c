@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "onnx/edit.h"
+#include "support/nodes.h"
 #include "util/random.h"
 
 enum { ELEMENTS = 4096 };
@@ -42,15 +43,7 @@ static void io(oxp_model *m, const char *name, bool output)
 
 static void node(oxp_model *m, const char *type, const char *in, const char *out)
 {
-    oxp_new_node n = {.type = type,
-                      .domain = "",
-                      .name = out,
-                      .input_count = 1,
-                      .output_count = 1,
-                      .inputs = &in,
-                      .outputs = &out};
-    oxp_graph_proto *g = oxp_model_graph(m);
-    cr_assert_eq(oxp_edit_insert_node(NULL, m, g, oxp_graph_proto_node_count(g), &n), OXP_OK);
+    cr_assert_eq(append_node(m, type, 1, &in, out, NULL), OXP_OK);
 }
 
 /* x -> maker -> n -> Neg -> y; n is watched over `fit` samples and looked at over `seen`. */

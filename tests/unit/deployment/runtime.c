@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "onnx/edit.h"
+#include "support/nodes.h"
 
 typedef struct fixture {
     oxp_ctx ctx;
@@ -44,16 +45,7 @@ static void constant(fixture *f, const char *name, oxp_dtype dtype, int rank, co
 static void node(fixture *f, const char *type, size_t count, const char *const *inputs,
                  const char *out)
 {
-    oxp_new_node n = {.type = type,
-                      .domain = "",
-                      .name = out,
-                      .input_count = count,
-                      .output_count = 1,
-                      .inputs = inputs,
-                      .outputs = &out};
-    oxp_graph_proto *g = oxp_model_graph(f->model);
-    cr_assert_eq(oxp_edit_insert_node(NULL, f->model, g, oxp_graph_proto_node_count(g), &n),
-                 OXP_OK);
+    cr_assert_eq(append_node(f->model, type, count, inputs, out, NULL), OXP_OK);
 }
 
 static void start(fixture *f)

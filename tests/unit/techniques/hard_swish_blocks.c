@@ -7,6 +7,7 @@
 
 #include "onnx/save.h"
 #include "planner/compress.h"
+#include "support/nodes.h"
 #include "util/random.h"
 
 static oxp_ctx ctx;
@@ -20,14 +21,7 @@ static void ok(oxp_status status)
 
 static void node(const char *type, size_t count, const char *const *inputs, const char *output)
 {
-    oxp_new_node n = {.type = type,
-                      .domain = "",
-                      .name = output,
-                      .input_count = count,
-                      .output_count = 1,
-                      .inputs = inputs,
-                      .outputs = &output};
-    ok(oxp_edit_insert_node(NULL, model, g, oxp_graph_proto_node_count(g), &n));
+    ok(append_node(model, type, count, inputs, output, NULL));
 }
 
 static void output(const char *name)

@@ -5,6 +5,7 @@
 
 #include "interpreter/interpreter.h"
 #include "onnx/edit.h"
+#include "support/nodes.h"
 #include "techniques/technique.h"
 #include "util/random.h"
 
@@ -28,14 +29,7 @@ static void io(fixture *f, const char *name, int64_t columns, bool output)
 /* x [1, k] . w [k, n] -> y */
 static void start(fixture *f, int64_t k, int64_t n, const float *w)
 {
-    const char *inputs[2] = {"x", "w"}, *out = "y";
-    oxp_new_node node = {.type = "MatMul",
-                         .domain = "",
-                         .name = "",
-                         .input_count = 2,
-                         .output_count = 1,
-                         .inputs = inputs,
-                         .outputs = &out};
+    const char *inputs[2] = {"x", "w"};
     memset(f, 0, sizeof *f);
     oxp_ctx_init(&f->ctx);
     oxp_arena_init(&f->arena, &f->ctx);
@@ -45,7 +39,7 @@ static void start(fixture *f, int64_t k, int64_t n, const float *w)
     oxp_graph_proto *g = oxp_model_graph(f->model);
     cr_assert_eq(oxp_edit_add_initializer(f->model, g, "w", OXP_FLOAT, 2, (int64_t[]){k, n}, w),
                  OXP_OK);
-    cr_assert_eq(oxp_edit_insert_node(NULL, f->model, g, 0, &node), OXP_OK);
+    cr_assert_eq(append_node(f->model, "MatMul", 2, inputs, "y", NULL), OXP_OK);
     cr_assert_eq(oxp_graph_build(&f->graph, &f->arena, f->model), OXP_OK);
     cr_assert_eq(oxp_sites_find(&f->sites, &f->count, &f->arena, f->graph), OXP_OK);
     cr_assert_eq(f->count, 1);
