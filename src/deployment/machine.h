@@ -6,7 +6,7 @@
 #ifndef OXP_DEPLOYMENT_MACHINE_H
 #define OXP_DEPLOYMENT_MACHINE_H
 
-#include "util/memory.h"
+#include "util/file.h"
 
 /* Kinds of work that run at unlike rates. */
 typedef enum oxp_work {
@@ -43,6 +43,8 @@ typedef struct oxp_machine {
     int level_count;
     double dispatch_low, dispatch_high; /* seconds per node */
     double disk_bandwidth;              /* bytes per second; 0: unknown */
+    bool has_file;                      /* it was read from one */
+    oxp_file_id file;
 } oxp_machine;
 
 /* The machines that are described in the code. */

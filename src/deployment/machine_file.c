@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "deployment/machine.h"
-#include "util/file.h"
 
 #define FILE_BYTES_MAX 65536
 
@@ -107,10 +106,10 @@ static oxp_status load_file(oxp_machine *out, oxp_ctx *ctx, const char *path)
 {
     uint8_t *bytes;
     size_t size;
-    oxp_machine m = {0};
+    oxp_machine m = {.has_file = true};
     reader r = {ctx, path};
     json_error_t error;
-    OXP_TRY(oxp_file_read(&bytes, &size, ctx, path, FILE_BYTES_MAX, OXP_EFORMAT, NULL));
+    OXP_TRY(oxp_file_read(&bytes, &size, ctx, path, FILE_BYTES_MAX, OXP_EFORMAT, &m.file));
     json_t *root = json_loadb((const char *)bytes, size, JSON_REJECT_DUPLICATES, &error);
     oxp_free(bytes);
     if (!root)

@@ -221,11 +221,8 @@ static oxp_status job_compare(oxp_report *r, compare_job *job, const char *a, co
         return OXP_ELIMIT;
     OXP_TRY(match_outputs(job, ctx));
     OXP_TRY(oxp_samples_open(&job->samples, ctx, job->a.graph, data, o->labels, &o->input));
-    size_t count;
-    const oxp_file_id *ids = oxp_model_files(job->a.model, &count);
-    OXP_TRY(oxp_report_protect(r, ids, count));
-    ids = oxp_model_files(job->b.model, &count);
-    OXP_TRY(oxp_report_protect(r, ids, count));
+    OXP_TRY(oxp_protect_inputs(r, job->a.model, &job->samples));
+    OXP_TRY(oxp_protect_inputs(r, job->b.model, &job->samples));
     OXP_TRY(oxp_alloc(&job->slots, ctx, job->samples.source.count * job->outputs + 1,
                       sizeof *job->slots, "differences"));
     oxp_run_hooks hooks = {.user = job, .sample = on_sample};

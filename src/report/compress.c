@@ -460,10 +460,8 @@ oxp_status oxp_compress_file(oxp_report **out, oxp_ctx *ctx, const char *model, 
     status = oxp_compression_run(c, ctx, model, output, options);
     bool usable = status == OXP_OK || status == OXP_EBOUND;
     if (usable) {
-        size_t count;
-        const oxp_file_id *ids = oxp_model_files(c->source, &count);
         fill_json(r->json, c);
-        oxp_status filled = oxp_report_protect(r, ids, count);
+        oxp_status filled = oxp_protect_inputs(r, c->source, &c->samples);
         if (filled == OXP_OK)
             filled = fill_text(r, c);
         warn_if_poor(c);

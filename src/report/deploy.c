@@ -61,15 +61,17 @@ static oxp_status read_words(oxp_deploy_job *job, oxp_ctx *ctx)
 
 /* ---- one model ---- */
 
-static oxp_status run_sample(oxp_deployed *d, oxp_ctx *ctx, const oxp_deploy_options *o)
+static oxp_status run_sample(oxp_report *r, oxp_deployed *d, const oxp_deploy_options *o)
 {
     oxp_samples samples;
+    oxp_ctx *ctx = r->ctx;
     oxp_input_options input = o->input;
     input.random_samples = o->data ? 0 : 1;
     OXP_TRY(oxp_samples_open(&samples, ctx, d->loaded.graph, o->data, NULL, &input));
     const char *before = oxp_subject(ctx, d->path);
-    oxp_status status =
-        oxp_runtime_make(&d->runtime, &d->loaded.arena, d->loaded.graph, &samples.source);
+    oxp_status status = oxp_protect_inputs(r, d->loaded.model, &samples);
+    if (status == OXP_OK)
+        status = oxp_runtime_make(&d->runtime, &d->loaded.arena, d->loaded.graph, &samples.source);
     oxp_subject(ctx, before);
     oxp_samples_close(&samples);
     return status;
@@ -102,13 +104,14 @@ static oxp_status find_cache(oxp_deployed *d, const oxp_deploy_job *job, oxp_ctx
     return OXP_OK;
 }
 
-static oxp_status deploy_one(oxp_deployed *d, const oxp_deploy_job *job, oxp_ctx *ctx,
+static oxp_status deploy_one(oxp_report *r, oxp_deployed *d, const oxp_deploy_job *job,
                              const char *path)
 {
+    oxp_ctx *ctx = r->ctx;
     const oxp_deploy_options *o = job->options;
     d->path = path;
     OXP_TRY(oxp_loaded_open(&d->loaded, ctx, path, &o->input));
-    OXP_TRY(run_sample(d, ctx, o));
+    OXP_TRY(run_sample(r, d, o));
     OXP_TRY(find_cache(d, job, ctx));
     OXP_TRY(oxp_latency_make(&d->latency, &d->loaded.arena, &d->runtime, &job->machine,
                              job->threads, job->batch));
@@ -308,9 +311,6 @@ static oxp_status report(oxp_report *r, const oxp_deploy_job *job)
     machine_json(r->json, job);
     model_json(r->json, job, &job->models[0]);
     for (size_t i = 0; i < job->count; i++) {
-        size_t count;
-        const oxp_file_id *ids = oxp_model_files(job->models[i].loaded.model, &count);
-        OXP_TRY(oxp_report_protect(r, ids, count));
         OXP_TRY(model_text(r, job, &job->models[i]));
     }
     if (job->count > 1) {
@@ -342,10 +342,12 @@ static oxp_status choose_machine(oxp_deploy_job *job, oxp_ctx *ctx)
 static oxp_status run_job(oxp_report *r, oxp_deploy_job *job, oxp_ctx *ctx, const char *model)
 {
     OXP_TRY(choose_machine(job, ctx));
+    if (job->machine.has_file)
+        OXP_TRY(oxp_report_protect(r, &job->machine.file, 1));
     job->count = job->options->against ? 2 : 1;
-    OXP_TRY(deploy_one(&job->models[0], job, ctx, model));
+    OXP_TRY(deploy_one(r, &job->models[0], job, model));
     if (job->count > 1)
-        OXP_TRY(deploy_one(&job->models[1], job, ctx, job->options->against));
+        OXP_TRY(deploy_one(r, &job->models[1], job, job->options->against));
     return report(r, job);
 }
 
