@@ -17,27 +17,9 @@ size_t oxp_output_rows(const oxp_tensor *y)
     return classes ? y->count / classes : 0;
 }
 
-static double at(const oxp_tensor *y, size_t i)
-{
-    return y->dtype == OXP_FLOAT ? (double)((const float *)y->data)[i] : oxp_tensor_real(y, i);
-}
-
-/* The log of a row's sum of exponentials; 0 where y are no logits. */
-static double normaliser(const oxp_tensor *y, oxp_output_kind kind, size_t start, size_t classes)
-{
-    if (kind != OXP_KIND_LOGITS)
-        return 0;
-    double most = -INFINITY, sum = 0;
-    for (size_t k = 0; k < classes; k++)
-        most = fmax(most, at(y, start + k));
-    for (size_t k = 0; k < classes; k++)
-        sum += exp(at(y, start + k) - most);
-    return most + log(sum);
-}
-
 static double probability(const oxp_tensor *y, oxp_output_kind kind, size_t i, double norm)
 {
-    double value = at(y, i);
+    double value = oxp_tensor_real(y, i);
     double p = kind == OXP_KIND_PROBABILITIES ? value : exp(value - norm);
     return p > LEAST_PROBABILITY ? p : 0;
 }
@@ -46,7 +28,7 @@ static double probability(const oxp_tensor *y, oxp_output_kind kind, size_t i, d
 static void score(float *dy, const oxp_tensor *y, oxp_output_kind kind, size_t start,
                   size_t classes, size_t label, double scale)
 {
-    double norm = normaliser(y, kind, start, classes);
+    double norm = oxp_log_normaliser(kind, y, start, classes);
     double p = probability(y, kind, start + label, norm);
     if (kind == OXP_KIND_LOGITS)
         for (size_t k = 0; k < classes; k++)
@@ -58,7 +40,7 @@ static void score(float *dy, const oxp_tensor *y, oxp_output_kind kind, size_t s
 static void factor_row(float *dy, const oxp_tensor *y, oxp_output_kind kind, size_t start,
                        size_t classes, double scale, oxp_random *random)
 {
-    double norm = normaliser(y, kind, start, classes), mean = 0;
+    double norm = oxp_log_normaliser(kind, y, start, classes), mean = 0;
     for (size_t k = 0; k < classes; k++) {
         double p = probability(y, kind, start + k, norm), sign = (double)oxp_random_sign(random);
         double root = sqrt(p) * sign;
@@ -74,7 +56,7 @@ static void factor_row(float *dy, const oxp_tensor *y, oxp_output_kind kind, siz
 static size_t draw_class(const oxp_tensor *y, oxp_output_kind kind, size_t start, size_t classes,
                          oxp_random *random)
 {
-    double norm = normaliser(y, kind, start, classes), total = 0, below = 0;
+    double norm = oxp_log_normaliser(kind, y, start, classes), total = 0, below = 0;
     for (size_t k = 0; k < classes; k++)
         total += probability(y, kind, start + k, norm);
     double u = oxp_random_uniform(random) * total;
@@ -111,7 +93,7 @@ void oxp_fisher_draw(float *dy, const oxp_tensor *y, oxp_output_kind kind, oxp_e
     }
     bool factor = estimator == OXP_ESTIMATOR_FACTOR;
     for (size_t i = 0; i < y->count; i++) {
-        double sign = (double)oxp_random_sign(random), p = at(y, i), v = p * (1 - p);
+        double sign = (double)oxp_random_sign(random), p = oxp_tensor_real(y, i), v = p * (1 - p);
         if (kind == OXP_KIND_BERNOULLI) {
             double outcome = oxp_random_uniform(random) < p ? 1 : 0;
             dy[i] =
@@ -137,5 +119,5 @@ double oxp_fisher_class(float *dy, const oxp_tensor *y, oxp_output_kind kind, si
 {
     memset(dy, 0, y->count * sizeof *dy);
     score(dy, y, kind, 0, y->count, k, 1);
-    return probability(y, kind, k, normaliser(y, kind, 0, y->count));
+    return probability(y, kind, k, oxp_log_normaliser(kind, y, 0, y->count));
 }

@@ -45,7 +45,7 @@ static size_t argmax(const oxp_tensor *t, size_t start, size_t n)
 }
 
 /* log p_i of a row: log_softmax for logits, log(max(p, 1e-30)) for probabilities. */
-static double log_normaliser(oxp_output_kind kind, const oxp_tensor *t, size_t start, size_t n)
+double oxp_log_normaliser(oxp_output_kind kind, const oxp_tensor *t, size_t start, size_t n)
 {
     if (kind != OXP_KIND_LOGITS)
         return 0;
@@ -67,7 +67,8 @@ static double log_probability(oxp_output_kind kind, double value, double normali
 static double row_kl(oxp_output_kind kind, const oxp_tensor *a, const oxp_tensor *b, size_t start,
                      size_t n)
 {
-    double za = log_normaliser(kind, a, start, n), zb = log_normaliser(kind, b, start, n), sum = 0;
+    double za = oxp_log_normaliser(kind, a, start, n), zb = oxp_log_normaliser(kind, b, start, n),
+           sum = 0;
     for (size_t i = 0; i < n; i++) {
         double la = log_probability(kind, oxp_tensor_real(a, start + i), za);
         double lb = log_probability(kind, oxp_tensor_real(b, start + i), zb);

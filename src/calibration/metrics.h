@@ -19,6 +19,8 @@ typedef enum oxp_output_kind {
 oxp_output_kind oxp_output_kind_of(const oxp_graph *graph, uint32_t value);
 /* Classes along the last axis, in whatever spelling. */
 bool oxp_is_categorical(oxp_output_kind kind);
+/* The log of the sum of exponentials of the n logits from `start` on; 0 where they are none. */
+double oxp_log_normaliser(oxp_output_kind kind, const oxp_tensor *t, size_t start, size_t n);
 
 /* What one sample adds. */
 typedef struct oxp_difference {

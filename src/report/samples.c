@@ -202,6 +202,13 @@ const char *oxp_samples_tensor(const oxp_samples_job *job, const oxp_sample_row 
     return "?";
 }
 
+const char *oxp_samples_method(char out[OXP_METHOD_TEXT_MAX], const oxp_sample_row *row)
+{
+    snprintf(out, OXP_METHOD_TEXT_MAX, "%s%s", oxp_interval_method_name(row->method),
+             oxp_interval_is_guaranteed(row->method) ? "" : " (approximate)");
+    return out;
+}
+
 static void count_text(char out[32], size_t n)
 {
     if (n == SIZE_MAX)
@@ -311,13 +318,11 @@ static oxp_status fill_text(oxp_report *r, const oxp_samples_job *job, const cha
                                 "method", "tensor"));
     for (size_t i = 0; i < job->counts.count; i++) {
         const oxp_sample_row *row = &job->counts.rows[i];
-        char quoted[OXP_QUOTED_MAX], needed[32], method[48];
+        char quoted[OXP_QUOTED_MAX], needed[32], method[OXP_METHOD_TEXT_MAX];
         count_text(needed, oxp_samples_in_all(row->needed));
-        snprintf(method, sizeof method, "%s%s", oxp_interval_method_name(row->method),
-                 oxp_interval_is_guaranteed(row->method) ? "" : " (approximate)");
         OXP_TRY(oxp_report_line(r, "%-8s %10.4g %8s%c %-29s %s",
                                 oxp_sample_statistic_name(row->statistic), row->half_width, needed,
-                                row->enough ? ' ' : '*', method,
+                                row->enough ? ' ' : '*', oxp_samples_method(method, row),
                                 oxp_quote(quoted, oxp_samples_tensor(job, row))));
     }
     return OXP_OK;

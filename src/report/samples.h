@@ -35,6 +35,10 @@ size_t oxp_samples_used(size_t samples);
 /* The name of the tensor that a row speaks of. */
 const char *oxp_samples_tensor(const oxp_samples_job *job, const oxp_sample_row *row);
 
+/* "sandwich (approximate)" */
+#define OXP_METHOD_TEXT_MAX 48
+const char *oxp_samples_method(char out[OXP_METHOD_TEXT_MAX], const oxp_sample_row *row);
+
 /* The page with the plot of half-widths against the number of samples. */
 oxp_status oxp_samples_page(oxp_samples_job *job, const oxp_report *r, const char *verdict,
                             const char *path);

@@ -76,15 +76,13 @@ static void add_table(oxp_samples_job *job, oxp_html *h)
     oxp_html_table_begin(h, heads, 6);
     for (size_t i = 0; i < job->counts.count; i++) {
         const oxp_sample_row *row = &job->counts.rows[i];
-        char half_width[32], needed[32], method[64];
+        char half_width[32], needed[32], method[OXP_METHOD_TEXT_MAX];
         size_t in_all = oxp_samples_in_all(row->needed);
         snprintf(half_width, sizeof half_width, "%.4g", row->half_width);
         snprintf(needed, sizeof needed, in_all == SIZE_MAX ? "no number" : "%zu", in_all);
-        snprintf(method, sizeof method, "%s%s", oxp_interval_method_name(row->method),
-                 oxp_interval_is_guaranteed(row->method) ? "" : " (approximate)");
         const char *cells[] = {oxp_samples_tensor(job, row),
                                oxp_sample_statistic_name(row->statistic),
-                               method,
+                               oxp_samples_method(method, row),
                                half_width,
                                needed,
                                row->enough ? "yes" : "no"};
