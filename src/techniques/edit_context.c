@@ -219,7 +219,7 @@ static oxp_status apply_all(oxp_edit *e)
     OXP_TRY(correct_biases(e));
     for (int stage = OXP_STAGE_FOLD; stage <= OXP_STAGE_ENCODE; stage++)
         for (size_t t = 0; t < oxp_technique_count(); t++)
-            if ((int)oxp_technique_at(t)->stage == stage)
+            if ((int)oxp_technique_at(t)->stage == stage && oxp_technique_at(t)->apply)
                 OXP_TRY(oxp_technique_at(t)->apply(e));
     return OXP_OK;
 }

@@ -7,7 +7,9 @@
 #define OXP_TECHNIQUES_TECHNIQUE_H
 
 #include "calibration/ranges.h"
+#include "calibration/runner.h"
 #include "onnx/edit.h"
+#include "techniques/params.h"
 #include "techniques/site.h"
 #include "util/map.h"
 
@@ -44,6 +46,18 @@ typedef struct oxp_codes {
 
 typedef struct oxp_technique oxp_technique;
 
+/* What a technique's `fit` found for a weight; in an arena of its own. */
+typedef struct oxp_fitted {
+    void *form;           /* the technique's own: what its `apply` writes */
+    float *weight;        /* [rows, columns] as the form decodes */
+    double signal, noise; /* sum w^2, sum (w - weight)^2 */
+    /* of a form in two factors, weight = left right: [rows, rank], [rank, columns]; else NULL */
+    float *left, *right;
+    size_t rank;
+    /* by row: mean of (w - weight) X, which the layer's bias may take; NULL where X was not seen */
+    float *shift;
+} oxp_fitted;
+
 typedef struct oxp_choice {         /* one per site */
     const oxp_technique *technique; /* NULL: stays float */
     /* why it is not computed in integers, or stays float; NULL when there is nothing to say */
@@ -51,8 +65,13 @@ typedef struct oxp_choice {         /* one per site */
     /* codes in [-limit, limit]: 127, or 64 where 16-bit pair sums could saturate; fewer for w4,
      * whose own is 7 */
     int limit;
-    size_t block; /* w4: input channels that share a scale, at most; 0 is 32, SIZE_MAX all */
+    size_t block;      /* w4: input channels that share a scale, at most; 0 is 32, SIZE_MAX all */
+    oxp_params params; /* of the technique */
+    const oxp_fitted *fitted; /* by the technique's `fit`; NULL where it has none */
+    bool is_intermediate;     /* another stage reads the result: plain tensors, no packed form */
 } oxp_choice;
+
+typedef struct oxp_fit_input oxp_fit_input;
 
 typedef struct oxp_edit {
     oxp_ctx *ctx;
@@ -71,14 +90,34 @@ typedef struct oxp_edit {
     size_t shared_count, shared_capacity;
 } oxp_edit;
 
+/* For techniques that change more than single weights. */
+typedef struct oxp_rewrite {
+    oxp_ctx *ctx;
+    oxp_model *model; /* is only read */
+    const oxp_graph *graph;
+    const oxp_site *sites;
+    size_t site_count;
+    const oxp_choice *choices; /* those with this technique may be changed */
+    const oxp_source *source;  /* NULL: no samples */
+    const size_t *which;
+    size_t samples;
+} oxp_rewrite;
+
 struct oxp_technique {
     const char *name, *summary; /* as the command line spells it; one line */
+    const oxp_param *params;    /* NULL: none */
     oxp_stage stage;
     oxp_level level;
     bool needs_data;
     /* Whether the site can take this form; else *why_not says it in a few words. */
     bool (*applies)(const oxp_site *s, const char **why_not);
+    /* Makes the form of one weight; is called in parallel (fit.h). NULL: the shared 8-bit codes. */
+    oxp_status (*fit)(oxp_fitted *out, oxp_arena *arena, const oxp_fit_input *in);
+    /* Edits the clone e->model for all sites whose choice names the technique; NULL where it
+     * rewrites. */
     oxp_status (*apply)(oxp_edit *e);
+    /* Makes a changed clone, which oxp_model_free() takes while r->model still lives. */
+    oxp_status (*rewrite)(oxp_model **out, const oxp_rewrite *r);
     /* of the weight in this form; the writer's total is the truth */
     size_t (*bytes)(const oxp_site *s, const oxp_choice *c);
 };
