@@ -167,13 +167,16 @@ typedef struct oxp_compress_options {
     const char *bias_correction;
     size_t bits;       /* of stored weights, 2 to 8; 0: 8 for "w8", 4 for "w4" */
     size_t block_size; /* below 8 bits: inputs that share a scale, at most; 0 = 32 */
+    /* several techniques in place of `precision`: "prune:sparsity=0.5+w8"; NULL: none */
+    const char *pipeline;
+    const char *order; /* of its stages: "given", "rule", "best"; NULL = best */
 } oxp_compress_options;
 
 #define OXP_COMPRESS_OPTIONS_INIT                                                                 \
     {                                                                                             \
         sizeof(oxp_compress_options), OXP_INPUT_OPTIONS_INIT, NULL, NULL, NULL, NULL, NULL, NULL, \
             NULL, 20.0, NULL, NULL, NULL, NULL, NULL, NULL, false, false, false, false, true,     \
-            false, NULL, NULL, NULL, 0, 0                                                         \
+            false, NULL, NULL, NULL, 0, 0, NULL, NULL                                             \
     }
 
 /* Compresses a model file. `output` appears complete or not at all; the reported errors were

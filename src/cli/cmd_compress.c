@@ -3,7 +3,7 @@
 
 static struct {
     const char *output, *precision, *data, *labels, *method, *format, *reduce_range, *cpu, *ort,
-        *equalize, *rounding, *bias_correction;
+        *equalize, *rounding, *bias_correction, *pipeline, *order;
     double min_sqnr;
     flag_list nodes, exclude_nodes, op_types, exclude_op_types, layers;
     size_t bits, block_size;
@@ -18,6 +18,12 @@ static const flag own[] = {
      "stored in 8 bits, arithmetic in float; w4: in 4 bits; fp16: weights stored in half "
      "precision; none: the "
      "same bytes"},
+    {"--pipeline", NULL, FLAG_TEXT, &options.pipeline, "SPEC", NULL,
+     "in place of a precision: techniques one behind the other, STAGE+STAGE, each "
+     "NAME[:PARAMETER=VALUE,…], such as prune:pattern=2:4+w8; onnxpress techniques lists them"},
+    {"--order", NULL, FLAG_WORD, &options.order, "O", "given|rule|best",
+     "order of a pipeline's stages, where the model's format leaves a choice; best: all are "
+     "measured, rule: what the bound on their errors prefers (default best)"},
     {"--data", NULL, FLAG_TEXT, &options.data, "D", NULL,
      "calibration samples: .npz, .npy or a folder"},
     {"--labels", NULL, FLAG_TEXT, &options.labels, "FILE.npy", NULL,
@@ -78,6 +84,8 @@ static void set_options(oxp_compress_options *o)
 {
     input_options(&o->input);
     o->precision = options.precision;
+    o->pipeline = options.pipeline;
+    o->order = options.order;
     o->data = options.data;
     o->labels = options.labels;
     o->calibration_method = options.method;
@@ -107,7 +115,7 @@ static int run(oxp_ctx *ctx, const char *const *positional)
 {
     if (!options.output && !options.dry_run)
         return fail(2, "E-USAGE", "compress needs -o OUT");
-    if (!options.precision)
+    if (!options.precision && !options.pipeline)
         return fail(
             2, "E-USAGE",
             "compress needs --precision: w8a8 (with samples, --data D), or dynamic, w8, fp16 or "

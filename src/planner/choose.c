@@ -96,11 +96,7 @@ static void respect_opset(oxp_compression *c)
 {
     for (size_t i = 0; i < c->site_count; i++) {
         oxp_choice *choice = &c->choices[i];
-        int64_t needed = choice->technique == &oxp_technique_w8a8      ? 13
-                         : choice->technique == &oxp_technique_dynamic ? 11
-                         : choice->technique == &oxp_technique_w4      ? 10
-                                                                       : 0;
-        if (c->opset_after >= needed)
+        if (!choice->technique || c->opset_after >= choice->technique->opset)
             continue;
         const char *why = NULL;
         choice->technique = oxp_technique_w8.applies(&c->sites[i], &why) ? &oxp_technique_w8 : NULL;
@@ -284,15 +280,14 @@ static oxp_status narrow(oxp_compression *c)
 
 /* ---- better codes ---- */
 
-#define REFINE_SAMPLES 16 /* twice as many gain nothing on other samples */
-#define LARGE_MACS 1e9    /* of a model that takes half as many: they cost a run for each group */
+#define REFINE_SAMPLES 16 /* twice as many gain nothing on other samples; large models take half */
 
 static size_t refine_samples(const oxp_compression *c)
 {
     double macs = 0;
     for (size_t i = 0; c->placement.work && i < c->site_count; i++)
         macs += c->placement.work[i].macs;
-    return macs > LARGE_MACS ? REFINE_SAMPLES / 2 : REFINE_SAMPLES;
+    return macs > OXP_LARGE_MACS ? REFINE_SAMPLES / 2 : REFINE_SAMPLES;
 }
 
 static size_t spread(const oxp_compression *c, size_t *which, size_t most)
@@ -368,6 +363,7 @@ oxp_status oxp_compression_choose(oxp_compression *c)
     prefer_dynamic(c);
     OXP_TRY(oxp_settle_choices(c->graph, c->sites, c->site_count, c->choices, c->regions));
     OXP_TRY(refine(c, c->codes, 127));
+    OXP_TRY(oxp_compression_fit(c));
     for (size_t i = 0; i < c->site_count; i++)
         if (c->choices[i].technique == &oxp_technique_w4)
             OXP_TRY(oxp_packed_measure(&c->codes[i], c->ctx, &c->sites[i], &c->choices[i]));

@@ -15,6 +15,7 @@
 
 #include "onnx/inline.h"
 #include "planner/compress_steps.h"
+#include "planner/plan.h"
 #include "planner/settings.h"
 
 #define PREPARE_SAMPLES 4
@@ -73,8 +74,16 @@ static int64_t needed_opset(const oxp_compression *c)
 {
     static const int64_t needed[] = {
         [OXP_PRECISION_NONE] = 0,     [OXP_PRECISION_FP16] = 0,  [OXP_PRECISION_W8] = 0,
-        [OXP_PRECISION_DYNAMIC] = 11, [OXP_PRECISION_W8A8] = 13, [OXP_PRECISION_W4] = 10};
-    return needed[c->placement.precision];
+        [OXP_PRECISION_DYNAMIC] = 11, [OXP_PRECISION_W8A8] = 13, [OXP_PRECISION_W4] = 10,
+        [OXP_PRECISION_TECHNIQUE] = 0};
+    int64_t opset = needed[c->placement.precision];
+    if (oxp_plan_is_wanted(c->options))
+        opset = needed[OXP_PRECISION_W4]; /* of all that a plan may choose */
+    for (size_t i = 0; i < c->pipeline.count; i++) {
+        const oxp_technique *t = c->pipeline.stages[i].technique;
+        opset = t->opset > opset ? t->opset : opset;
+    }
+    return opset;
 }
 
 /* A model that cannot be raised stays where it is, and the forms that need more are not used. */
@@ -229,11 +238,14 @@ static oxp_status search(oxp_compression *c)
     OXP_TRY(prepare(c));
     oxp_compression_trim();
     OXP_TRY(oxp_compression_equalize(c));
+    OXP_TRY(oxp_compression_stages(c));
     OXP_TRY(oxp_compression_choose(c));
     oxp_compression_trim();
     c->seconds_calibrate = now() - start;
     start = now();
+    OXP_TRY(oxp_plan_run(c));
     OXP_TRY(guard(c));
+    OXP_TRY(oxp_compression_compose(c));
     c->seconds_search = now() - start;
     return OXP_OK;
 }
@@ -298,7 +310,11 @@ void oxp_compression_free(oxp_compression *c)
 {
     oxp_reference_free(&c->reference);
     oxp_model_free(c->result);
+    oxp_fits_free(&c->fits);
+    oxp_composition_free(&c->composition);
     oxp_model_free(c->raised);
+    while (c->earlier_count)
+        oxp_model_free(c->earlier[--c->earlier_count]);
     oxp_model_free(c->plain);
     oxp_equalize_release(&c->equalization.result);
     if (c->was_prepared)

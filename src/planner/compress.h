@@ -3,6 +3,7 @@
 #define OXP_PLANNER_COMPRESS_H
 
 #include "calibration/source.h"
+#include "planner/composition.h"
 #include "planner/guard.h"
 #include "planner/placement.h"
 #include "prepare/equalize.h"
@@ -16,6 +17,8 @@ typedef struct oxp_equalization {
     size_t samples;
     const char *why_not; /* NULL where it is used */
 } oxp_equalization;
+
+typedef enum oxp_order_mode { OXP_ORDER_BEST, OXP_ORDER_RULE, OXP_ORDER_GIVEN } oxp_order_mode;
 
 typedef struct oxp_compression {
     oxp_ctx *ctx;
@@ -34,7 +37,13 @@ typedef struct oxp_compression {
     oxp_prepare_result prepare;
     bool was_prepared;
     oxp_equalization equalization;
-    oxp_model *plain; /* what `raised` borrows from where it is equalised; else NULL */
+    oxp_model *plain;      /* what `raised` borrows from where it is equalised; else NULL */
+    oxp_pipeline pipeline; /* no stages without --pipeline */
+    oxp_order_mode order_mode;
+    size_t order[OXP_PIPELINE_MAX]; /* of its stages, as they ran */
+    oxp_composition composition;
+    oxp_model *earlier[OXP_PIPELINE_MAX]; /* what `raised` borrows from behind stages */
+    size_t earlier_count;
     int64_t opset_before, opset_after;
     const char *opset_reason; /* why the opset could not be raised, or NULL */
 
@@ -45,10 +54,12 @@ typedef struct oxp_compression {
     oxp_regions region_costs;
     const oxp_regions *regions; /* what decides where integers pay, or NULL */
     oxp_codes *codes, *narrow_codes;
+    oxp_fits fits;                       /* what the choices' `fitted` point into */
     bool rounds, corrects, makes_biases; /* --rounding, --bias-correction */
     size_t narrowed;                     /* sites narrowed to 7 bits */
     size_t unseen;                       /* sites in branches that no sample ran */
     double *cost;                        /* by site: noise share alone, NAN */
+    struct oxp_plan *plan;               /* a target's or a file's (plan.h), or NULL */
     oxp_ranges ranges;
     oxp_watch *watches;
     size_t watch_count;

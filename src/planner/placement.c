@@ -53,9 +53,28 @@ static void place_half(oxp_choice *c, const oxp_site *s)
         c->reason = why;
 }
 
+/* What a pipeline ends with; codes where it has no form, float where it only changes numbers. */
+static void place_technique(oxp_choice *c, const oxp_site *s, const oxp_placement_options *o)
+{
+    const char *why = NULL, *stored_why = NULL;
+    if (!o->technique) {
+        c->reason = "the pipeline leaves it float";
+    } else if (o->technique->applies(s, &why)) {
+        c->technique = o->technique;
+    } else {
+        c->reason = why;
+        if (o->technique->stage >= OXP_STAGE_QUANTISE && oxp_technique_w8.applies(s, &stored_why))
+            c->technique = &oxp_technique_w8;
+    }
+}
+
 static void place_one(oxp_choice *c, const oxp_site *s, const oxp_placement_options *o)
 {
     const char *integer_why = NULL, *stored_why = NULL;
+    if (o->precision == OXP_PRECISION_TECHNIQUE) {
+        place_technique(c, s, o);
+        return;
+    }
     if (o->precision == OXP_PRECISION_FP16 || s->is_operand) {
         place_half(c, s);
         if (s->is_operand && c->technique)
@@ -99,6 +118,10 @@ void oxp_place(oxp_choice *choices, const oxp_site *sites, size_t count, const b
         } else {
             place_one(c, &sites[i], options);
         }
+        if (c->technique && c->technique == options->technique)
+            c->params = options->params;
+        else if (c->technique)
+            oxp_params_default(&c->params, c->technique->params);
     }
 }
 

@@ -16,7 +16,8 @@ typedef enum oxp_precision {
     OXP_PRECISION_W8,
     OXP_PRECISION_DYNAMIC,
     OXP_PRECISION_W8A8,
-    OXP_PRECISION_W4 /* 2 to 7 bits */
+    OXP_PRECISION_W4,       /* 2 to 7 bits */
+    OXP_PRECISION_TECHNIQUE /* the last of a pipeline; NULL: nothing is left to do */
 } oxp_precision;
 
 /* What one sample showed of a site's consumers; all zero when none ran. */
@@ -31,8 +32,10 @@ typedef struct oxp_placement_options {
     bool everywhere;  /* --quant-format qdq: integers wherever they have a form, faster or not */
     int limit;        /* of w4's codes */
     size_t block;     /* of w4's scales; 0: its own */
-    const oxp_site_work *work; /* by site; NULL without samples */
-    bool by_regions;           /* oxp_settle_choices() will weigh the convolutions */
+    const oxp_site_work *work;      /* by site; NULL without samples */
+    const oxp_technique *technique; /* of OXP_PRECISION_TECHNIQUE */
+    oxp_params params;              /* of `technique`, where the choice is that */
+    bool by_regions;                /* oxp_settle_choices() will weigh the convolutions */
 } oxp_placement_options;
 
 /* Fills choices[count] (limit 127). Reasons live as long as the program. */

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "planner/compress_steps.h"
+#include "planner/plan.h"
 #include "util/number.h"
 
 static int word(const char *value, const char *const *words)
@@ -46,14 +48,47 @@ static oxp_status resolve_bits(oxp_compression *c)
     return OXP_OK;
 }
 
+static const char *const precisions[] = {"none", "fp16", "w8", "dynamic", "w8a8", "w4", NULL};
+
+/* A pipeline ends as a precision of its last stage's name does, or as that technique does. */
+static oxp_status resolve_pipeline(oxp_compression *c)
+{
+    static const char *const orders[] = {"best", "rule", "given", NULL};
+    const oxp_compress_options *o = c->options;
+    if (o->precision)
+        return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE",
+                        "--precision and --pipeline exclude each other");
+    int order = o->order ? word(o->order, orders) : 0;
+    if (order < 0)
+        return unknown(c->ctx, "order", o->order, "given, rule or best");
+    c->order_mode = (oxp_order_mode)order;
+    OXP_TRY(oxp_pipeline_parse(&c->pipeline, c->ctx, o->pipeline));
+    for (size_t i = 0; i < c->pipeline.count; i++)
+        if (c->pipeline.stages[i].technique->needs_data && !o->data && !o->input.random_samples)
+            return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE", "%s needs samples (--data D)",
+                            c->pipeline.stages[i].technique->name);
+    const oxp_technique *last = c->pipeline.stages[c->pipeline.count - 1].technique;
+    int i = last->fit ? -1 : word(last->name, precisions);
+    c->placement.precision = i < 0 ? OXP_PRECISION_TECHNIQUE : (oxp_precision)i;
+    return c->placement.precision == OXP_PRECISION_W4 ? resolve_bits(c) : OXP_OK;
+}
+
 static oxp_status resolve_precision(oxp_compression *c)
 {
-    static const char *const words[] = {"none", "fp16", "w8", "dynamic", "w8a8", "w4", NULL};
     const char *p = c->options->precision;
+    if (oxp_plan_is_wanted(c->options)) { /* the plan chooses among what is stored */
+        OXP_TRY(oxp_plan_check(c->ctx, c->options));
+        c->placement.precision = OXP_PRECISION_W8;
+        return resolve_bits(c);
+    }
+    if (c->options->pipeline)
+        return resolve_pipeline(c);
+    if (c->options->order)
+        return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE", "--order is for --pipeline");
     if (!p)
         return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE",
                         "a precision is needed: none, fp16, w8, w4, dynamic or w8a8");
-    int i = word(p, words);
+    int i = word(p, precisions);
     if (i < 0)
         return unknown(c->ctx, "precision", p, "none, fp16, w8, w4, dynamic or w8a8");
     c->placement.precision = (oxp_precision)i;
@@ -153,7 +188,7 @@ static oxp_status resolve_ort(oxp_compression *c)
     if (c->placement.precision != OXP_PRECISION_NONE && (major < 1 || (major == 1 && minor < 17)))
         return oxp_fail(c->ctx, OXP_EUSAGE, "E-ORT-VERSION",
                         "ONNX Runtime %ld.%ld: the forms of %s are known to load from 1.17 on",
-                        major, minor, c->options->precision);
+                        major, minor, oxp_compression_plan(c));
     return OXP_OK;
 }
 
@@ -173,17 +208,24 @@ oxp_status oxp_settings_resolve(oxp_compression *c)
     return resolve_ort(c);
 }
 
+const char *oxp_compression_plan(const oxp_compression *c)
+{
+    if (oxp_plan_is_wanted(c->options))
+        return "as planned";
+    return c->options->pipeline ? c->options->pipeline : c->options->precision;
+}
+
 void oxp_settings_log(const oxp_compression *c)
 {
     const oxp_compress_options *o = c->options;
-    oxp_log(
-        c->ctx, OXP_LOG_INFO,
-        "compress %s: precision %s, data %s, calibration %s, equalize %s, format %s, cpu %s, least "
-        "SQNR %g dB",
-        c->model_path, o->precision,
-        o->data                   ? o->data
-        : o->input.random_samples ? "random samples"
-                                  : "none",
-        o->calibration_method ? o->calibration_method : "auto", o->equalize ? o->equalize : "auto",
-        o->quant_format ? o->quant_format : "auto", o->cpu ? o->cpu : "vnni", o->min_sqnr_db);
+    oxp_log(c->ctx, OXP_LOG_INFO,
+            "compress %s: %s %s, data %s, calibration %s, equalize %s, format %s, cpu %s, least "
+            "SQNR %g dB",
+            c->model_path, o->pipeline ? "pipeline" : "precision", oxp_compression_plan(c),
+            o->data                   ? o->data
+            : o->input.random_samples ? "random samples"
+                                      : "none",
+            o->calibration_method ? o->calibration_method : "auto",
+            o->equalize ? o->equalize : "auto", o->quant_format ? o->quant_format : "auto",
+            o->cpu ? o->cpu : "vnni", o->min_sqnr_db);
 }

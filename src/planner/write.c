@@ -9,6 +9,7 @@
 #include "kernels/libraries.h"
 #include "onnx/save.h"
 #include "planner/compress_steps.h"
+#include "planner/plan.h"
 #include "util/map.h"
 
 static oxp_status add_metadata(oxp_compression *c)
@@ -17,7 +18,10 @@ static oxp_status add_metadata(oxp_compression *c)
     if (c->options->no_metadata)
         return OXP_OK;
     OXP_TRY(oxp_edit_set_metadata(c->result, "onnxpress.version", oxp_version()));
-    OXP_TRY(oxp_edit_set_metadata(c->result, "onnxpress.plan", c->options->precision));
+    const char *plan = c->plan ? oxp_plan_mark(c) : oxp_compression_plan(c);
+    if (!plan)
+        return OXP_ELIMIT;
+    OXP_TRY(oxp_edit_set_metadata(c->result, "onnxpress.plan", plan));
     if (c->has_samples) /* what is made without data is the same everywhere */
         OXP_TRY(oxp_edit_set_metadata(c->result, "onnxpress.isa", oxp_kernels_instruction_set()));
     oxp_hash_hex(hex, oxp_model_hash(c->source));
@@ -32,6 +36,8 @@ oxp_status oxp_compression_apply(oxp_compression *c)
 {
     if (c->placement.precision == OXP_PRECISION_NONE)
         return OXP_OK; /* the source itself is written */
+    if (c->result)
+        return OXP_OK; /* a plan was applied to see its size */
     OXP_TRY(
         oxp_edit_apply(&c->result, c->raised, c->choices, c->codes, c->narrow_codes, &c->ranges));
     return add_metadata(c);
@@ -74,11 +80,15 @@ static oxp_status measure(oxp_compression *c, oxp_model *written)
         return OXP_ELIMIT;
     OXP_TRY(oxp_evaluate(c->differences, &c->reference, written, SIZE_MAX, "verify"));
     c->sqnr_db = oxp_least_sqnr(&c->reference, c->differences);
+    if (c->plan)
+        OXP_TRY(oxp_plan_measure(c, written));
     return oxp_compression_is_poor(c) ? find_drop(c, written) : OXP_OK;
 }
 
 static oxp_status check_bound(oxp_compression *c)
 {
+    if (c->plan)
+        return oxp_plan_verdict(c);
     if (!c->has_samples || c->options->min_sqnr_db <= 0 || c->sqnr_db >= c->options->min_sqnr_db ||
         !oxp_compression_has_integers(c))
         return OXP_OK;
@@ -144,6 +154,19 @@ oxp_status oxp_compression_open_data(oxp_compression *c)
         return OXP_OK;
     OXP_TRY(name_data(c));
     return oxp_output_open(&c->data_output, c->ctx, c->data_path, &c->output_options);
+}
+
+oxp_status oxp_compression_packed_bytes(size_t *bytes, oxp_compression *c)
+{
+    bool two;
+    uint64_t hash;
+    OXP_TRY(needs_data_file(&two, c));
+    if (two) {
+        OXP_TRY(name_data(c));
+        return oxp_model_pair_size(bytes, &hash, written_model(c), c->location);
+    }
+    *bytes = oxp_model_packed_bytes(written_model(c));
+    return *bytes ? OXP_OK : c->ctx->status;
 }
 
 /* ---- writing ---- */

@@ -1,4 +1,5 @@
 /* compress.c - what the main job found, as a table and as JSON. */
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -6,12 +7,15 @@
 
 #include "calibration/intervals.h"
 #include "planner/compress.h"
+#include "report/composed.h"
 #include "report/jobs.h"
 #include "report/kept.h"
 #include "techniques/bias_correction.h"
 
+#define TALLIES 32 /* techniques, and float */
+
 typedef struct tally { /* sites by what was done to them */
-    size_t count[8], bytes_before[8], bytes_after[8];
+    size_t count[TALLIES], bytes_before[TALLIES], bytes_after[TALLIES];
 } tally;
 
 static size_t bytes_after(const oxp_compression *c, size_t i)
@@ -83,6 +87,8 @@ static void add_weight(json_t *array, const oxp_compression *c, size_t i)
     oxp_json_string(w, "technique", choice->technique ? choice->technique->name : "float");
     size_t before = oxp_tensor_bytes(&s->value->constant), after = bytes_after(c, i);
     json_t *parameters = oxp_json_object(w, "parameters");
+    if (choice->technique)
+        oxp_report_params(parameters, choice);
     /* in 8-bit codes, whose error is known */
     bool coded = oxp_choice_level(choice) <= OXP_LEVEL_BYTE;
     if (coded) {
@@ -101,7 +107,8 @@ static void add_weight(json_t *array, const oxp_compression *c, size_t i)
     oxp_json_integer(w, "bytes_after", (long long)after);
     if (coded) {
         oxp_json_real(w, "sqnr_db", site_sqnr(codes_of(c, i)));
-        add_error(w, codes_of(c, i));
+        if (!oxp_report_composed_errors(w, c, s))
+            add_error(w, codes_of(c, i));
     }
     oxp_json_real(w, "measured_noise", c->cost[i]);
     oxp_json_string(w, "reason", choice->reason);
@@ -304,6 +311,7 @@ static void fill_json(json_t *root, const oxp_compression *c)
     }
     add_prepare(root, c);
     add_equalization(root, c);
+    oxp_report_composition(root, c);
     json_t *weights = oxp_json_array(root, "weights");
     for (size_t i = 0; i < c->site_count; i++)
         add_weight(weights, c, i);
@@ -329,6 +337,7 @@ static void fill_json(json_t *root, const oxp_compression *c)
 static oxp_status text_techniques(oxp_report *r, const oxp_compression *c)
 {
     tally t = {0};
+    assert(oxp_technique_count() < TALLIES);
     for (size_t i = 0; i < c->site_count; i++) {
         size_t k = oxp_technique_count();
         for (size_t j = 0; j < oxp_technique_count(); j++)
@@ -407,6 +416,7 @@ static oxp_status fill_text(oxp_report *r, const oxp_compression *c)
                                         c->prepare.steps[i].summary, c->prepare.steps[i].changed));
     OXP_TRY(text_equalization(r, c));
     OXP_TRY(text_techniques(r, c));
+    OXP_TRY(oxp_report_composition_text(r, c));
     OXP_TRY(oxp_report_kept(r, c));
     OXP_TRY(text_taken_back(r, c));
     log_weights(c);

@@ -1,4 +1,5 @@
 /* tables.c - the operator and technique tables as the code has them, and the version. */
+#include <stdio.h>
 #include <string.h>
 
 #include <xxhash.h>
@@ -33,6 +34,36 @@ static const char *stage_name(oxp_stage s)
     return names[s];
 }
 
+/* What a parameter takes, as `pattern=N:M` or `bits=2..8`. */
+static void values_text(char *out, size_t size, const oxp_param *p)
+{
+    const char *more = p->words ? "|" : "", *words = p->words ? p->words : "";
+    if (p->type == OXP_PARAM_WORD)
+        snprintf(out, size, "%s", words);
+    else if (p->type == OXP_PARAM_PAIR)
+        snprintf(out, size, "N:M%s%s", more, words);
+    else
+        snprintf(out, size, "%g..%g%s%s", p->low, p->high, more, words);
+}
+
+static oxp_status parameters(oxp_report *r, json_t *row, const oxp_param *table)
+{
+    json_t *array = oxp_json_array(row, "parameters");
+    for (size_t i = 0; table && table[i].name; i++) {
+        char values[128], fallback[64];
+        json_t *o = oxp_json_append(array);
+        values_text(values, sizeof values, &table[i]);
+        oxp_params_value_text(fallback, sizeof fallback, &table[i], table[i].fallback);
+        oxp_json_string(o, "name", table[i].name);
+        oxp_json_string(o, "values", values);
+        oxp_json_string(o, "default", fallback);
+        oxp_json_string(o, "help", table[i].help);
+        OXP_TRY(oxp_report_line(r, "    %s=%s  %s (default %s)", table[i].name, values,
+                                table[i].help, fallback));
+    }
+    return OXP_OK;
+}
+
 static oxp_status techniques(oxp_report *r)
 {
     json_t *rows = oxp_json_array(r->json, "rows");
@@ -45,6 +76,7 @@ static oxp_status techniques(oxp_report *r)
         oxp_json_boolean(row, "needs_data", t->needs_data);
         OXP_TRY(oxp_report_line(r, "%-8s %-8s %s%s", t->name, stage_name(t->stage), t->summary,
                                 t->needs_data ? " (needs samples)" : ""));
+        OXP_TRY(parameters(r, row, t->params));
     }
     return OXP_OK;
 }

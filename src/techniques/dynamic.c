@@ -181,6 +181,7 @@ const oxp_technique oxp_technique_dynamic = {
         "matrix products and LSTM in integers, activations quantised at run time: no data needed",
     .stage = OXP_STAGE_QUANTISE,
     .level = OXP_LEVEL_INTEGER,
+    .opset = 11,
     .applies = applies,
     .apply = apply,
     .bytes = oxp_codes_bytes,

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "techniques/bias_correction.h"
 #include "util/parallel.h"
 
 #define GROUP_BYTES ((size_t)160 << 20) /* of H and the rows of a batch, at a time */
@@ -15,17 +16,16 @@
 
 typedef struct task { /* one site */
     const oxp_site *site;
-    oxp_choice *choice;
-    oxp_arena *arena; /* of its result */
     const oxp_graph_node **nodes;
     oxp_moments moments; /* groups is 0 where the layer's input is not seen as rows */
     size_t bytes;
 } task;
 
-typedef struct fitter {
-    const oxp_fit_options *options;
-    task *tasks;
-} fitter;
+typedef struct visitor {
+    oxp_matrix_visit *visit;
+    void *user;
+    task *tasks; /* of the group at hand */
+} visitor;
 
 /* ---- matrices ---- */
 
@@ -110,6 +110,7 @@ static oxp_status plan_moments(task *t, const oxp_fit_options *o, oxp_arena *are
     m->node_count = s->consumer_count;
     m->block = oxp_moments_block_columns(m->columns, unit, BLOCK_COLUMNS);
     m->wanted = positions_wanted(m->block, o->samples);
+    m->centred = o->centre && oxp_bias_takes_shift(s, false);
     size_t lanes = (size_t)arena->ctx->threads + 1;
     t->bytes = sizeof(float) * (oxp_moments_floats(m) + m->wanted * m->groups * m->columns * lanes);
     return OXP_OK;
@@ -117,38 +118,10 @@ static oxp_status plan_moments(task *t, const oxp_fit_options *o, oxp_arena *are
 
 /* ---- one site ---- */
 
-static oxp_status measure(oxp_fitted *f, oxp_arena *arena, const oxp_fit_input *in)
+static oxp_status visit_with(visitor *v, const task *t, oxp_ctx *ctx, float *matrix)
 {
-    for (size_t i = 0; i < in->rows * in->columns; i++) {
-        double e = (double)in->w[i] - (double)f->weight[i];
-        f->signal += (double)in->w[i] * (double)in->w[i];
-        f->noise += e * e;
-    }
-    const oxp_moments *m = in->moments;
-    if (!m)
-        return OXP_OK;
-    f->shift = oxp_arena_alloc(arena, in->rows, sizeof *f->shift);
-    if (!f->shift)
-        return OXP_ELIMIT;
-    for (size_t r = 0; r < in->rows; r++) {
-        const double *mean = m->mean + r / (in->rows / m->groups) * m->columns;
-        double sum = 0;
-        for (size_t k = 0; k < in->columns; k++)
-            sum += ((double)in->w[r * in->columns + k] - (double)f->weight[r * in->columns + k]) *
-                   mean[k];
-        f->shift[r] = (float)sum;
-    }
-    return OXP_OK;
-}
-
-static oxp_status fit_with(task *t, oxp_ctx *ctx, float *matrix)
-{
-    oxp_fitted *f = oxp_arena_alloc(t->arena, 1, sizeof *f);
-    if (!f)
-        return OXP_ELIMIT;
     oxp_fit_input in = {.ctx = ctx,
                         .site = t->site,
-                        .choice = t->choice,
                         .w = matrix,
                         .rows = oxp_site_rows(t->site),
                         .columns = oxp_site_columns(t->site),
@@ -158,28 +131,19 @@ static oxp_status fit_with(task *t, oxp_ctx *ctx, float *matrix)
     OXP_TRY(oxp_site_numbers(&w, &owned, ctx, t->site));
     oxp_site_matrix(matrix, w, t->site);
     oxp_free(owned);
-    OXP_TRY(t->choice->technique->fit(f, t->arena, &in));
-    OXP_TRY(measure(f, t->arena, &in));
-    t->choice->fitted = f;
-    return OXP_OK;
+    return v->visit(v->user, &in);
 }
 
-static oxp_status fit_one(void *user, oxp_ctx *ctx, size_t i, int worker)
+static oxp_status visit_one(void *user, oxp_ctx *ctx, size_t i, int worker)
 {
     (void)worker;
-    fitter *f = user;
-    task *t = &f->tasks[i];
+    visitor *v = user;
+    const oxp_value *weight = v->tasks[i].site->value;
     float *matrix;
-    oxp_ctx *owner = t->arena->ctx;
-    t->arena->ctx = ctx; /* a failure is this thread's */
-    oxp_status status =
-        oxp_alloc_raw(&matrix, ctx, t->site->value->constant.count, sizeof *matrix, "a weight");
-    if (status == OXP_OK) {
-        status = fit_with(t, ctx, matrix);
-        oxp_free(matrix);
-    }
-    t->arena->ctx = owner;
-    oxp_model_forget(t->site->graph->model, &t->site->value->constant);
+    OXP_TRY(oxp_alloc_raw(&matrix, ctx, weight->constant.count, sizeof *matrix, "a weight"));
+    oxp_status status = visit_with(v, &v->tasks[i], ctx, matrix);
+    oxp_free(matrix);
+    oxp_model_forget(v->tasks[i].site->graph->model, &weight->constant);
     return status;
 }
 
@@ -214,59 +178,130 @@ static oxp_status collect(task *tasks, size_t count, const oxp_fit_options *o, o
     return OXP_OK;
 }
 
-static oxp_status fit_group(task *tasks, size_t count, const oxp_fit_options *o)
+static oxp_status visit_group(visitor *v, size_t count, const oxp_fit_options *o)
 {
     oxp_arena arena;
     oxp_ctx *ctx = o->graph->ctx;
     oxp_arena_init(&arena, ctx);
-    oxp_status status = collect(tasks, count, o, &arena);
-    fitter f = {o, tasks};
+    oxp_status status = collect(v->tasks, count, o, &arena);
     if (status == OXP_OK)
-        status = oxp_parallel_for(ctx, count, fit_one, &f);
+        status = oxp_parallel_for(ctx, count, visit_one, v);
     oxp_arena_free(&arena);
     return status;
 }
 
-static oxp_status fit_all(task *tasks, size_t count, const oxp_fit_options *o)
+static oxp_status visit_all(visitor *v, size_t count, const oxp_fit_options *o)
 {
+    task *tasks = v->tasks;
     for (size_t first = 0; first < count;) {
         size_t end = first, bytes = 0;
         while (end < count && (end == first || bytes + tasks[end].bytes <= GROUP_BYTES))
             bytes += tasks[end++].bytes;
-        OXP_TRY(fit_group(&tasks[first], end - first, o));
+        v->tasks = &tasks[first];
+        OXP_TRY(visit_group(v, end - first, o));
         first = end;
     }
     return OXP_OK;
 }
 
-static oxp_status plan(oxp_fits *out, task *tasks, size_t *count, oxp_choice *choices,
-                       const oxp_fit_options *o, oxp_arena *arena)
+oxp_status oxp_matrices_visit(const oxp_fit_options *o, const bool *wanted, oxp_matrix_visit *visit,
+                              void *user)
 {
-    OXP_TRY(oxp_alloc(&out->arenas, o->graph->ctx, o->site_count + 1, sizeof *out->arenas, "fits"));
-    for (size_t i = 0; i < o->site_count; i++)
-        oxp_arena_init(&out->arenas[out->count++], o->graph->ctx);
-    for (size_t i = 0; i < o->site_count; i++) {
-        choices[i].fitted = NULL;
-        if (!choices[i].technique || !choices[i].technique->fit)
-            continue;
-        task *t = &tasks[(*count)++];
-        *t = (task){.site = &o->sites[i], .choice = &choices[i], .arena = &out->arenas[i]};
-        OXP_TRY(plan_moments(t, o, arena));
+    oxp_arena arena;
+    size_t count = 0;
+    oxp_arena_init(&arena, o->graph->ctx);
+    visitor v = {visit, user, oxp_arena_alloc(&arena, o->site_count + 1, sizeof *v.tasks)};
+    oxp_status status = v.tasks ? OXP_OK : OXP_ELIMIT;
+    for (size_t i = 0; i < o->site_count && status == OXP_OK; i++)
+        if (wanted[i]) {
+            v.tasks[count].site = &o->sites[i];
+            status = plan_moments(&v.tasks[count++], o, &arena);
+        }
+    if (status == OXP_OK)
+        status = visit_all(&v, count, o);
+    oxp_arena_free(&arena);
+    return status;
+}
+
+/* ---- fits ---- */
+
+typedef struct fitter {
+    oxp_fits *fits;
+    oxp_choice *choices;
+    const oxp_fit_options *options;
+} fitter;
+
+static oxp_status measure(oxp_fitted *f, oxp_arena *arena, const oxp_fit_input *in)
+{
+    for (size_t i = 0; i < in->rows * in->columns; i++) {
+        double e = (double)in->w[i] - (double)f->weight[i];
+        f->signal += (double)in->w[i] * (double)in->w[i];
+        f->noise += e * e;
+    }
+    const oxp_moments *m = in->moments;
+    if (!m)
+        return OXP_OK;
+    f->shift = oxp_arena_alloc(arena, in->rows, sizeof *f->shift);
+    if (!f->shift)
+        return OXP_ELIMIT;
+    for (size_t r = 0; r < in->rows; r++) {
+        const double *mean = m->mean + r / (in->rows / m->groups) * m->columns;
+        double sum = 0;
+        for (size_t k = 0; k < in->columns; k++)
+            sum += ((double)in->w[r * in->columns + k] - (double)f->weight[r * in->columns + k]) *
+                   mean[k];
+        f->shift[r] = (float)sum;
     }
     return OXP_OK;
 }
 
+static oxp_status fit_with(fitter *f, oxp_arena *arena, const oxp_fit_input *seen)
+{
+    oxp_choice *choice = &f->choices[seen->site->index];
+    oxp_fitted *fitted = oxp_arena_alloc(arena, 1, sizeof *fitted);
+    if (!fitted)
+        return OXP_ELIMIT;
+    oxp_fit_input in = *seen;
+    in.choice = choice;
+    OXP_TRY(choice->technique->fit(fitted, arena, &in));
+    OXP_TRY(measure(fitted, arena, &in));
+    choice->fitted = fitted;
+    return f->options->also ? f->options->also(f->options->also_user, &in, fitted) : OXP_OK;
+}
+
+static oxp_status fit_one(void *user, const oxp_fit_input *in)
+{
+    fitter *f = user;
+    oxp_arena *arena = &f->fits->arenas[in->site->index];
+    oxp_ctx *owner = arena->ctx;
+    arena->ctx = in->ctx; /* a failure is this thread's */
+    oxp_status status = fit_with(f, arena, in);
+    arena->ctx = owner;
+    return status;
+}
+
+static oxp_status fit_wanted(oxp_fits *out, oxp_choice *choices, const oxp_fit_options *o)
+{
+    bool *wanted;
+    fitter f = {out, choices, o};
+    oxp_ctx *ctx = o->graph->ctx;
+    OXP_TRY(oxp_alloc(&out->arenas, ctx, o->site_count + 1, sizeof *out->arenas, "fits"));
+    for (size_t i = 0; i < o->site_count; i++)
+        oxp_arena_init(&out->arenas[out->count++], ctx);
+    OXP_TRY(oxp_alloc(&wanted, ctx, o->site_count + 1, sizeof *wanted, "fits"));
+    for (size_t i = 0; i < o->site_count; i++) {
+        choices[i].fitted = NULL;
+        wanted[i] = choices[i].technique && choices[i].technique->fit;
+    }
+    oxp_status status = oxp_matrices_visit(o, wanted, fit_one, &f);
+    oxp_free(wanted);
+    return status;
+}
+
 oxp_status oxp_techniques_fit(oxp_fits *out, oxp_choice *choices, const oxp_fit_options *o)
 {
-    oxp_arena arena;
-    size_t count = 0;
     *out = (oxp_fits){0};
-    oxp_arena_init(&arena, o->graph->ctx);
-    task *tasks = oxp_arena_alloc(&arena, o->site_count + 1, sizeof *tasks);
-    oxp_status status = tasks ? plan(out, tasks, &count, choices, o, &arena) : OXP_ELIMIT;
-    if (status == OXP_OK)
-        status = fit_all(tasks, count, o);
-    oxp_arena_free(&arena);
+    oxp_status status = fit_wanted(out, choices, o);
     if (status != OXP_OK) {
         oxp_fits_free(out);
         *out = (oxp_fits){0};

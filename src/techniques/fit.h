@@ -9,14 +9,14 @@
 #include "calibration/moments.h"
 #include "techniques/technique.h"
 
-typedef struct oxp_fit_input {
+struct oxp_fit_input {
     oxp_ctx *ctx; /* of the thread at hand; one fit runs on one thread */
     const oxp_site *site;
-    const oxp_choice *choice;
-    const float *w; /* [rows, columns]; may be that of an earlier stage */
+    const oxp_choice *choice; /* its technique and parameters; NULL in a visit */
+    const float *w;           /* [rows, columns]; may be that of an earlier stage */
     size_t rows, columns;
     const oxp_moments *moments; /* h, mean, groups; NULL: what the layer reads was not seen */
-} oxp_fit_input;
+};
 
 typedef struct oxp_fits {
     oxp_arena *arenas; /* by site */
@@ -30,11 +30,20 @@ typedef struct oxp_fit_options {
     const oxp_source *source; /* NULL: no samples, every fit takes its form without data */
     const size_t *which;
     size_t samples;
+    /* is called with every fit, by the thread that made it; may be NULL */
+    oxp_status (*also)(void *user, const oxp_fit_input *in, const oxp_fitted *fitted);
+    void *also_user;
+    bool centre; /* H of X - mean where the layer's bias can take the mean error */
 } oxp_fit_options;
 
+/* Shows the matrices of the wanted sites and what their layers read, in parallel. Memory stays
+ * within a budget: sites are taken in groups, the samples run once for each. */
+typedef oxp_status oxp_matrix_visit(void *user, const oxp_fit_input *in);
+oxp_status oxp_matrices_visit(const oxp_fit_options *options, const bool *wanted,
+                              oxp_matrix_visit *visit, void *user);
+
 /* Fits every site whose choice's technique has a `fit`, and lets choice->fitted point to the
- * result, which lives until oxp_fits_free(). Memory beside the results stays within a budget: sites
- * are taken in groups, the samples run once for each. */
+ * result, which lives until oxp_fits_free(). */
 oxp_status oxp_techniques_fit(oxp_fits *out, oxp_choice *choices, const oxp_fit_options *options);
 void oxp_fits_free(oxp_fits *f);
 

@@ -323,6 +323,7 @@ const oxp_technique oxp_technique_w4 = {
     .summary = "weights stored in 2 to 7 bits (4), a scale per block, folded at load: float speed",
     .stage = OXP_STAGE_ENCODE,
     .level = OXP_LEVEL_BYTE,
+    .opset = 10,
     .applies = applies,
     .apply = apply,
     .bytes = bytes,

@@ -164,7 +164,7 @@ static void print_word(char *out, size_t size, const char *words, int at)
     snprintf(out, size, "%.*s", end ? (int)(end - words) : (int)strlen(words), words);
 }
 
-static void print_value(char *out, size_t size, const oxp_param *p, double value)
+void oxp_params_value_text(char *out, size_t size, const oxp_param *p, double value)
 {
     size_t of;
     if (p->type == OXP_PARAM_WORD) {
@@ -184,7 +184,7 @@ const char *oxp_params_text(oxp_arena *arena, const oxp_params *p, const oxp_par
     const char *text = "";
     for (size_t i = 0; text && table && table[i].name; i++) {
         char value[64];
-        print_value(value, sizeof value, &table[i], p->values[i]);
+        oxp_params_value_text(value, sizeof value, &table[i], p->values[i]);
         text = oxp_arena_printf(arena, "%s%s%s=%s", text, i ? "," : "", table[i].name, value);
     }
     return text;

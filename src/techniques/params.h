@@ -56,4 +56,7 @@ void oxp_params_set(oxp_params *p, const oxp_param *table, const char *name, dou
 /* "bits=4,block=32": all values, in the table's order, as parse reads them. NULL: no memory. */
 const char *oxp_params_text(oxp_arena *arena, const oxp_params *p, const oxp_param *table);
 
+/* One value as it is written. */
+void oxp_params_value_text(char *out, size_t size, const oxp_param *p, double value);
+
 #endif

@@ -383,6 +383,7 @@ const oxp_technique oxp_technique_w8a8 = {
     .stage = OXP_STAGE_QUANTISE,
     .level = OXP_LEVEL_INTEGER,
     .needs_data = true,
+    .opset = 13,
     .applies = applies,
     .apply = apply,
     .bytes = oxp_codes_bytes,
