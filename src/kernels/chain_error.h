@@ -1,13 +1,13 @@
-/* chain_error.h - how errors of several changes of one weight add up: W_0 -> W_1 -> … -> W_n, W_i =
- * C_i(W_{i-1}).
+/* chain_error.h - how errors of several changes of one weight add up: W_0 -> W_1 -> ... -> W_n,
+ * W_i = C_i(W_{i-1}).
  *
  *   actual     |W_n - W_0|
  *   telescoped sum |W_i - W_{i-1}|: never below `actual`, without any assumption
  *   pairwise   B_n of B_i = e_i + L_i B_{i-1}, e_i = |C_i(W_0) - W_0|, L_i = |C_i(W_{i-1}) -
  *              C_i(W_0)| / |W_{i-1} - W_0|: sum e_i prod_{j>i} L_j, never below `actual` because
  *              the constants are measured where they are used
- *   a_priori   B_i = e_i + c B_{i-1}, where C_i takes the nearest point of a fixed closed set: c = 2
- *              (1 where the set is convex); the Frobenius norm alone
+ *   a_priori   B_i = e_i + c B_{i-1}, where C_i takes the nearest point of a fixed closed set: c =
+ *              2 (1 where the set is convex); the Frobenius norm alone
  *
  * Norms: Frobenius, or the seminorm of what the layer reads, sum over rows of e^T H e, H = X X^T /
  * n. All are given relative to |W_0|. */

@@ -1,6 +1,6 @@
-/* composition.h - what each stage of a pipeline did to each weight, and what that says of the whole:
- * errors that were measured, bounds on them (kernels/chain_error.h), and which order of the stages
- * would have been best.
+/* composition.h - what each stage of a pipeline did to each weight, and what that says of the
+ * whole: errors that were measured, bounds on them (kernels/chain_error.h), and which order of the
+ * stages would have been best.
  *
  * Weights are those of the prepared model, by name, as matrices [rows, columns] (techniques/fit.h).
  * The norms are Frobenius and that of what the layer read in that model. */
@@ -45,8 +45,9 @@ void oxp_composition_free(oxp_composition *c); /* takes zeros */
  * none. */
 oxp_composed_weight *oxp_composition_find(const oxp_composition *c, const char *name, int *part);
 
-/* Runs every order that the format can store on every weight of the techniques, in memory, and finds
- * the one of least error; without samples in the Frobenius norm. `options` names the samples. */
+/* Runs every order that the format can store on every weight of the techniques, in memory, and
+ * finds the one of least error; without samples in the Frobenius norm. `options` names the samples.
+ */
 oxp_status oxp_composition_orders(oxp_composition *c, const oxp_pipeline *p, const bool *selected,
                                   const oxp_fit_options *options);
 

@@ -2,8 +2,8 @@
  * on every weight, against the rule that the bound prefers.
  *
  * The error of an order is sqrt(sum over layers |E X|^2 / |W X|^2), E = W_n - W; stages that remove
- * channels, and the codes that are stored, keep their places. The rule takes e_i and L_i as the mean
- * over the other stages j of |C_i(C_j W) - C_i(W)| / |C_j W - W|, of all layers together. */
+ * channels, and the codes that are stored, keep their places. The rule takes e_i, and as L_i the
+ * mean over the other stages j of |C_i(C_j W) - C_i(W)| / |C_j W - W|, of all layers together. */
 #include <math.h>
 #include <string.h>
 

@@ -47,8 +47,8 @@ oxp_status oxp_matrices_visit(const oxp_fit_options *options, const bool *wanted
 oxp_status oxp_techniques_fit(oxp_fits *out, oxp_choice *choices, const oxp_fit_options *options);
 void oxp_fits_free(oxp_fits *f);
 
-/* Whether the layer's input is seen as rows that the weight's matrix multiplies; *unit: columns that
- * belong together, the taps of a channel. */
+/* Whether the layer's input is seen as rows that the weight's matrix multiplies; *unit: columns
+ * that belong together, the taps of a channel. */
 bool oxp_site_is_seen(const oxp_site *s, size_t *groups, size_t *columns, size_t *unit);
 /* Columns of a diagonal block of H, at most about `most`: whole units. */
 size_t oxp_moments_block_columns(size_t columns, size_t unit, size_t most);

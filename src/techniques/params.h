@@ -45,8 +45,9 @@ static inline bool oxp_params_given(const oxp_params *p, int i)
 /* All at their fallbacks. */
 void oxp_params_default(oxp_params *out, const oxp_param *table);
 
-/* Reads "name=value,name=value" (text of `length` bytes, may be empty). What is unknown, given twice
- * or out of range: OXP_EUSAGE, E-PARAM, naming the technique, the parameter and what is expected. */
+/* Reads "name=value,name=value" (text of `length` bytes, may be empty). What is unknown, given
+ * twice or out of range: OXP_EUSAGE, E-PARAM, naming the technique, the parameter and what is
+ * expected. */
 oxp_status oxp_params_parse(oxp_params *out, oxp_ctx *ctx, const char *technique,
                             const oxp_param *table, const char *text, size_t length);
 

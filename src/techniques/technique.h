@@ -114,8 +114,9 @@ struct oxp_technique {
     bool (*applies)(const oxp_site *s, const char **why_not);
     /* Makes the form of one weight; is called in parallel (fit.h). NULL: the shared 8-bit codes. */
     oxp_status (*fit)(oxp_fitted *out, oxp_arena *arena, const oxp_fit_input *in);
-    /* The point nearest to in->w among those that the form `f`, made for another weight, could hold:
-     * the same grid, mask size or rank. NULL where the form looks at data or is no such set. */
+    /* The point nearest to in->w among those that the form `f`, made for another weight, could
+     * hold: the same grid, mask size or rank. NULL where the form looks at data or is no such
+     * set. */
     oxp_status (*project)(float *out, const oxp_fit_input *in, const oxp_fitted *f);
     /* Edits the clone e->model for all sites whose choice names the technique; NULL where it
      * rewrites. */
