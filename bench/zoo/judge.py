@@ -17,6 +17,7 @@ import numpy as np
 
 import cache
 import fetch
+import float64
 import measure
 import rivals
 
@@ -38,21 +39,50 @@ def decibels(value):
     return "exact" if value == math.inf else f"{value:.1f} dB"
 
 
+def against_double(subject, name, ours, theirs):
+    """(how far ours is from double precision, how far theirs, samples) of the samples that differ
+    by more than FLOAT_ERROR; both relative to the output's largest value."""
+    symbol = ort_tools.batch_symbol(subject.session.get_inputs())
+    output = next(v for v in subject.session.get_outputs() if v.name == name)
+    axis = ort_tools.batch_axis(output, symbol) or 0
+    scale, found = np.max(np.abs(theirs)), []
+    for i, feed in enumerate(ort_tools.samples(subject.session, subject.arrays)):
+        a, b = ours.take([i], axis), theirs.take([i], axis)
+        if np.max(np.abs(a - b)) > FLOAT_ERROR * scale:
+            exact = float64.run(subject.model, feed)[name].reshape(a.shape)
+            found.append([np.max(np.abs(x - exact)) / scale for x in (a, b)])
+    return *np.max(found, axis=0), len(found)
+
+
+def check_close(checks, subject, kind, ours, theirs):
+    """Within FLOAT_ERROR of ONNX Runtime; where a sample is not, within that of double precision
+    and nearer to it than ONNX Runtime is: some samples of some models are conditioned so badly that
+    two float programs differ by more, and ONNX Runtime from itself."""
+    names = ort_tools.float_outputs(subject.session)
+    errors = {n: ort_tools.largest_relative_error(theirs[n], ours[n]) for n in names}
+    passed, text = True, (f"largest relative error {max(errors.values()):.2g} "
+                          f"over {len(names)} outputs")
+    for name in (n for n in names if errors[n] > FLOAT_ERROR):
+        mine, other, count = against_double(subject, name, ours[name], theirs[name])
+        passed = passed and mine <= FLOAT_ERROR and mine < other
+        text += (f"; {name} from double precision, {count} sample(s) that differ: "
+                 f"onnxpress {mine:.2g}, ONNX Runtime {other:.2g}")
+    checks.check(f"{subject.name} run against ONNX Runtime {kind}", passed, text)
+
+
 def check_run(checks, work, subject):
     """The interpreter's float outputs against ONNX Runtime's, as written and optimised."""
     saved = work.path("run.npz")
     onnxpress("run", subject.model, "--data", subject.evaluation, "--save", saved, "--force")
     plain = ort_tools.run(ort_tools.session(subject.model, optimised=False), subject.arrays)
-    with np.load(saved) as ours:
-        for kind, theirs in (("as written", plain), ("optimised", subject.reference)):
-            names = ort_tools.float_outputs(subject.session)
-            error = max(ort_tools.largest_relative_error(theirs[n], ours[n]) for n in names)
-            checks.check(f"{subject.name} run against ONNX Runtime {kind}", error <= FLOAT_ERROR,
-                         f"largest relative error {error:.2g} over {len(names)} outputs")
-        for value in subject.session.get_outputs():
-            if not ort_tools.is_float(value):
-                checks.check(f"{subject.name} run, integer output {value.name}",
-                             np.array_equal(ours[value.name], plain[value.name]))
+    with np.load(saved) as file:
+        ours = {name: file[name] for name in file.files}
+    for kind, theirs in (("as written", plain), ("optimised", subject.reference)):
+        check_close(checks, subject, kind, ours, theirs)
+    for value in subject.session.get_outputs():
+        if not ort_tools.is_float(value):
+            checks.check(f"{subject.name} run, integer output {value.name}",
+                         np.array_equal(ours[value.name], plain[value.name]))
 
 
 def check_untouched(checks, work, subject):

@@ -308,12 +308,26 @@ static oxp_status show_elementwise(oxp_session *s, oxp_cell *c)
 
 /* ---- a node's turn ---- */
 
+/* Whether what starts a chain reads its input alone: then the session puts it into the order of the
+ * chain, in memory that comes back with the next run; the convolution would copy it into fresh
+ * memory. */
+static bool is_read_once(const oxp_session *s, const oxp_cell *c)
+{
+    const oxp_tensor *x = c->node.in[0];
+    const oxp_value *v = &s->graph->values[c->node.def->inputs[0]];
+    bool own = v->kind == OXP_VALUE_NODE || v->kind == OXP_VALUE_INPUT;
+    return own && v->use_count == 1 && !v->is_output && !is_captured(v) && x->dtype == OXP_FLOAT &&
+           x->rank >= 3 && x->rank <= 5 && !is_same_either_way(x, x->rank);
+}
+
 static oxp_status show_channels(oxp_session *s, oxp_cell *c)
 {
     oxp_node *n = &c->node;
     const oxp_tensor *x = n->in[0];
     bool follows = c->role == OXP_LAYOUT_FOLLOWS;
     OXP_TRY(reorder_inputs(s, c, follows && !c->gives_last ? 0 : 1));
+    if (!follows && c->gives_last && x && !input_lies_last(s, n->def, 0) && is_read_once(s, c))
+        OXP_TRY(reorder(s, n->def->inputs[0], true, n->def));
     n->in_last = input_lies_last(s, n->def, 0);
     n->out_last = (follows ? n->in_last : c->gives_last) && x && x->dtype == OXP_FLOAT &&
                   x->rank >= 3 && x->rank <= 5;

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "kernels/columns.h"
+#include "kernels/conv_pieces.h"
+#include "kernels/conv_position.h"
 #include "kernels/depthwise.h"
 #include "kernels/dnnl_wrap.h"
 #include "kernels/gemm.h"
@@ -12,6 +14,7 @@
 
 #define TILE_FLOATS ((size_t)1 << 18) /* of columns: 1 MB */
 #define POINTWISE_TILE ((size_t)768)  /* positions */
+#define POINTWISE_TERMS ((size_t)128)
 #define FEW_POSITIONS 100 /* below, a product over planes leaves part of its vectors empty */
 #define MANY_WEIGHTS 4096 /* from here on packing them into oneDNN's layout is worth it */
 #define ORDINARY_LIMIT ((size_t)1 << 12)
@@ -30,6 +33,7 @@ struct oxp_conv {
     const void *packed; /* that, or somebody else's */
 #ifndef OXP_KERNELS_REFERENCE
     oxp_dnnl_conv *blocked;
+    size_t pieces; /* of its input channels */
 #endif
 };
 
@@ -101,12 +105,17 @@ static void run_group_pointwise(const oxp_conv_shape *s, const float *src, const
 {
     size_t channels = s->in_channels / s->groups, per_group = s->out_channels / s->groups,
            plane = oxp_volume(s->window.in);
-    size_t tile = bias ? POINTWISE_TILE : plane;
+    size_t terms = POINTWISE_TERMS;
+    size_t tile = bias || channels > terms ? POINTWISE_TILE : plane;
     for (size_t first = 0; first < plane; first += tile) {
         size_t count = plane - first < tile ? plane - first : tile;
-        oxp_gemm_shape product = oxp_gemm_plain(false, false, per_group, count, channels);
-        product.ldb = product.ldc = plane;
-        oxp_gemm(&product, 1, weights, src + first, 0, dst + first);
+        for (size_t c = 0; c < channels; c += terms) { /* short sums: conv_pieces.h */
+            size_t most = channels - c < terms ? channels - c : terms;
+            oxp_gemm_shape product = oxp_gemm_plain(false, false, per_group, count, most);
+            product.lda = channels;
+            product.ldb = product.ldc = plane;
+            oxp_gemm(&product, 1, weights + c, src + c * plane + first, c > 0, dst + first);
+        }
         if (bias)
             add_bias(dst + first, per_group, plane, count, bias);
     }
@@ -117,6 +126,10 @@ static void run_pointwise(const oxp_conv *conv, const float *src, const float *b
     const oxp_conv_shape *s = &conv->shape;
     size_t channels = s->in_channels / s->groups, per_group = s->out_channels / s->groups,
            plane = oxp_volume(s->window.in);
+    if (plane == 1) {
+        oxp_conv_position(s, src, conv->weights, bias, dst);
+        return;
+    }
     for (size_t i = 0; i < s->batch * s->groups; i++) {
         size_t g = i % s->groups;
         run_group_pointwise(s, src + i * channels * plane, conv->weights + g * per_group * channels,
@@ -244,11 +257,34 @@ static oxp_status run_blocked(const oxp_conv *conv, oxp_ctx *ctx, const float *s
                               const float *bias, float *dst)
 {
     sides s;
+    const oxp_conv_shape *shape = &conv->shape;
+    size_t positions = shape->batch * oxp_volume(shape->window.out);
+    size_t parts = conv->pieces > 1 ? positions * conv->pieces * shape->out_channels : 0;
+    size_t floats = (parts + 15) / 16 * 16;
     OXP_TRY(enter(&s, conv, ctx, (oxp_conv_layout){true, true}, src, dst,
-                  oxp_dnnl_conv_scratch(conv->blocked)));
-    oxp_status status = oxp_dnnl_conv_run(conv->blocked, ctx, conv->packed, s.src,
-                                          bias ? bias : conv->zero_bias, s.dst, s.work);
+                  floats * sizeof(float) + oxp_dnnl_conv_scratch(conv->blocked)));
+    bias = bias ? bias : conv->zero_bias;
+    oxp_status status =
+        oxp_dnnl_conv_run(conv->blocked, ctx, conv->packed, s.src, parts ? conv->zero_bias : bias,
+                          parts ? s.work : s.dst, s.work ? s.work + floats : NULL);
+    if (status == OXP_OK && parts)
+        oxp_conv_pieces_join(s.work, positions, conv->pieces, shape->out_channels, bias, s.dst);
     leave(&s, conv, dst);
+    return status;
+}
+
+static oxp_status pack_blocked(const oxp_conv *conv, oxp_ctx *ctx, const float *weights,
+                               void *packed)
+{
+    const oxp_conv_shape *s = &conv->shape;
+    float *cut;
+    if (conv->pieces == 1)
+        return oxp_dnnl_conv_pack(conv->blocked, ctx, weights, packed);
+    OXP_TRY(oxp_alloc_raw(&cut, ctx, s->out_channels * s->in_channels,
+                          oxp_volume(s->window.kernel) * sizeof *cut, "convolution weights"));
+    oxp_conv_pieces_weights(s, conv->pieces, weights, cut);
+    oxp_status status = oxp_dnnl_conv_pack(conv->blocked, ctx, cut, packed);
+    oxp_free(cut);
     return status;
 }
 
@@ -286,9 +322,10 @@ static bool is_for_blocked(const oxp_conv_shape *s, bool any_pointwise)
     if (s->batch * s->in_channels * positions > INDEX_LIMIT ||
         s->batch * s->out_channels * oxp_volume(s->window.out) > INDEX_LIMIT)
         return false;
+    if (is_pointwise(s) && positions == 1)
+        return false; /* conv_position.h */
     if (is_pointwise(s) && !any_pointwise)
-        return s->groups == 1 && positions > 1 && positions < FEW_POSITIONS &&
-               weights >= MANY_WEIGHTS;
+        return s->groups == 1 && positions < FEW_POSITIONS && weights >= MANY_WEIGHTS;
     return true;
 }
 
@@ -301,7 +338,15 @@ static oxp_status choose(oxp_conv *conv, oxp_ctx *ctx)
         conv->method = DEPTHWISE;
     if ((conv->method == DEPTHWISE && !last) || !is_for_blocked(s, last))
         return OXP_OK;
-    OXP_TRY(oxp_dnnl_conv_create(&conv->blocked, ctx, s));
+    conv->pieces = oxp_conv_pieces(s);
+    if (conv->pieces > 1) {
+        oxp_conv_shape cut = oxp_conv_pieces_shape(s, conv->pieces);
+        OXP_TRY(oxp_dnnl_conv_create(&conv->blocked, ctx, &cut));
+    }
+    if (!conv->blocked) {
+        conv->pieces = 1;
+        OXP_TRY(oxp_dnnl_conv_create(&conv->blocked, ctx, s));
+    }
     if (conv->blocked)
         conv->method = BLOCKED;
     return OXP_OK;
@@ -319,12 +364,14 @@ oxp_status oxp_conv_create_in(oxp_conv **out, oxp_ctx *ctx, const oxp_conv_shape
     conv->shape = *shape;
     conv->layout = layout;
     conv->method = REFERENCE;
-    oxp_status status =
-        oxp_alloc(&conv->zero_bias, ctx, shape->out_channels, sizeof(float), "convolution");
+    oxp_status status = OXP_OK;
+    size_t outputs = shape->out_channels;
 #ifndef OXP_KERNELS_REFERENCE
-    if (status == OXP_OK)
-        status = choose(conv, ctx);
+    status = choose(conv, ctx);
+    outputs *= conv->pieces ? conv->pieces : 1;
 #endif
+    if (status == OXP_OK)
+        status = oxp_alloc(&conv->zero_bias, ctx, outputs, sizeof(float), "convolution");
     if (status != OXP_OK) {
         oxp_conv_free(conv);
         return status;
@@ -353,7 +400,7 @@ oxp_status oxp_conv_pack_into(const oxp_conv *conv, oxp_ctx *ctx, const float *w
 {
 #ifndef OXP_KERNELS_REFERENCE
     if (conv->method == BLOCKED)
-        return oxp_dnnl_conv_pack(conv->blocked, ctx, weights, packed);
+        return pack_blocked(conv, ctx, weights, packed);
 #endif
     (void)conv;
     (void)ctx;

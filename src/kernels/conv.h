@@ -11,6 +11,8 @@
  *   depthwise  one input channel per group: own code (depthwise.h)
  *   blocked    oneDNN, channels-last inside the handle
  *   columns    im2col in tiles and products: whatever oneDNN has no fast code for
+ * Sums over many channels are cut into pieces (conv_pieces.h), and a pointwise one of one position
+ * adds up in double precision (conv_position.h).
  * With channels-last on a side it is oneDNN wherever that has code, else one of the others between
  * changes of layout. On one core of an AVX-512 machine at batch 1, all changes of layout included:
  * 64->64 3x3 at 56x56 265 GFLOP/s blocked (oneDNN in NCHW: 175), 64->256 1x1 at 56x56 250 GFLOP/s

@@ -35,7 +35,8 @@ static double unit64(double v)
 {
     return v < 0.0 ? 0.0 : v > 1.0 ? 1.0 : v;
 }
-OXP_UNARY_F32(hard_sigmoid_f32, unit(a *v + b))
+/* A gate scales whole planes, and its rounding errors do not average out: doubles inside. */
+OXP_UNARY_F32(hard_sigmoid_f32, unit((float)((double)a *(double)v + (double)b)))
 OXP_UNARY_F64(hard_sigmoid_f64, unit64(a *v + b))
 OXP_UNARY_F32(hard_swish_f32, v *unit(v *(1.0f / 6.0f) + 0.5f))
 OXP_UNARY_F64(hard_swish_f64, v *unit64(v / 6.0 + 0.5))

@@ -209,3 +209,53 @@ Test(layout, convolutions_leave_their_output_channels_last)
     oxp_tensor_release(&outputs[1]);
     stop(&f);
 }
+
+/* What starts a chain has its input turned by the session when nobody else reads it. */
+static oxp_status note_first(void *user, oxp_node *n)
+{
+    fixture *f = user;
+    if (strcmp(n->def->name, "a") == 0)
+        f->sums[0] += n->in_last ? 1 : 100;
+    return OXP_OK;
+}
+
+static void start_chain(fixture *f, bool shared)
+{
+    memset(f, 0, sizeof *f);
+    oxp_ctx_init(&f->ctx);
+    oxp_arena_init(&f->arena, &f->ctx);
+    oxp_random r = oxp_random_make(4, 2, 3);
+    for (size_t i = 0; i < FLOATS; i++)
+        f->x[i] = (float)oxp_random_normal(&r);
+    cr_assert_eq(oxp_model_new(&f->model, &f->ctx, 13), OXP_OK);
+    io(f, "x", false);
+    conv(f, "x", "wa", 3, "a");
+    node(f, "Relu", "a", NULL, "b");
+    conv(f, "b", "wb", 1, "c");
+    node(f, "Softmax", shared ? "x" : "c", NULL, "e");
+    node(f, "Add", "c", "e", "d");
+    io(f, "d", true);
+    io(f, "e", true);
+    cr_assert_eq(oxp_graph_build(&f->graph, &f->arena, f->model), OXP_OK, "%s", f->ctx.message);
+}
+
+Test(layout, an_input_read_once_is_turned_for_the_chain)
+{
+    for (int shared = 0; shared < 2; shared++) {
+        fixture f;
+        oxp_tensor plain[2] = {{0}}, any[2] = {{0}};
+        float before[FLOATS];
+        start_chain(&f, shared);
+        memcpy(before, f.x, sizeof before);
+        run(&f, &(oxp_session_options){0}, plain);
+        run(&f, &(oxp_session_options){.any_layout = true, .node_observer = note_first}, any);
+        cr_expect_eq(f.sums[0], shared ? 200.0 : 2.0, "%g", f.sums[0]); /* two runs */
+        cr_expect_eq(memcmp(before, f.x, sizeof before), 0, "the caller's tensor was written");
+        for (int i = 0; i < 2; i++) {
+            expect_close(&any[i], &plain[i], i ? "e" : "d");
+            oxp_tensor_release(&plain[i]);
+            oxp_tensor_release(&any[i]);
+        }
+        stop(&f);
+    }
+}

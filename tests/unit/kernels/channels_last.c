@@ -75,6 +75,20 @@ Test(channels_last, convolutions)
     }
 }
 
+/* More channels than one sum takes. */
+Test(channels_last, convolutions_with_long_sums)
+{
+    static const size_t channels[] = {129, 132, 200, 256, 261, 300, 387};
+    oxp_random r = oxp_random_make(4, 0, 0);
+    for (int i = 0; i < 28; i++) {
+        oxp_conv_shape s = {.batch = random_size(&r, 1, 2), .groups = 1};
+        s.in_channels = channels[i % 7];
+        s.out_channels = random_size(&r, 1, 40);
+        s.window = random_window(&r, i % 3, 6, false);
+        check_conv(&s, &r, (oxp_conv_layout){i % 4 < 3, i % 4 >= 1}, i);
+    }
+}
+
 Test(channels_last, packed_once_for_two_handles)
 {
     oxp_random r = oxp_random_make(2, 0, 0);

@@ -102,6 +102,10 @@ static const row table[] = {
     {{2, 1, 24, 17, PLANE(28, 30, 28, 30, 1, 1, 1, 1, 0)}, "pointwise"},
     {{1, 2, 24, 18, PLANE(13, 13, 13, 13, 1, 1, 1, 1, 0)}, "pointwise"},
     {{1, 1, 33, 7, PLANE(1, 1, 1, 1, 1, 1, 1, 1, 0)}, "pointwise"},
+    {{2, 3, 99, 21, PLANE(1, 1, 1, 1, 1, 1, 1, 1, 0)}, "pointwise"},
+    {{2, 1, 300, 20, PLANE(13, 12, 13, 12, 1, 1, 1, 1, 0)}, "pointwise"}, /* sums in pieces */
+    {{2, 1, 240, 20, PLANE(8, 9, 8, 9, 1, 1, 1, 1, 0)}, "blocked pointwise"},
+    {{2, 1, 264, 10, PLANE(9, 8, 5, 4, 3, 3, 2, 1, 1)}, "blocked columns"},
     {{1, 12, 12, 12, PLANE(28, 28, 28, 28, 3, 3, 1, 1, 1)}, "depthwise"},
     {{2, 12, 12, 24, PLANE(27, 26, 14, 13, 3, 3, 2, 1, 1)}, "depthwise"},
     {{1, 12, 12, 12, PLANE(7, 7, 7, 7, 7, 7, 1, 1, 3)}, "depthwise"},
@@ -117,6 +121,50 @@ Test(conv, every_method_gives_the_plain_result)
         bool expected = strstr(table[i].methods, method) || strcmp(method, "reference") == 0;
         cr_expect(expected, "row %zu is %s, expected %s", i, method, table[i].methods);
     }
+}
+
+/* The root mean square of what a convolution of 480 positive channels is off, against its plain
+ * form's size. */
+static double error_of_long_sums(oxp_conv_layout layout, size_t side, oxp_random *r)
+{
+    oxp_conv_shape s = {1, 1, 480, 64, PLANE(side, side, side, side, 1, 1, 1, 1, 0)};
+    operands o = make_operands(&s, r, false);
+    oxp_conv *conv;
+    double off = 0, size = 0;
+    for (size_t i = 0; i < 480 * side * side; i++)
+        o.src[i] = 0.5f + 0.5f * o.src[i];
+    for (size_t i = 0; i < 64 * 480; i++)
+        o.weights[i] = 0.5f + 0.5f * o.weights[i];
+    cr_assert_eq(oxp_conv_create_in(&conv, &ctx, &s, layout), OXP_OK, "%s", ctx.message);
+    cr_assert_eq(oxp_conv_pack(conv, &ctx, o.weights), OXP_OK, "%s", ctx.message);
+    cr_assert_eq(oxp_conv_run(conv, &ctx, o.src, o.bias, o.found), OXP_OK, "%s", ctx.message);
+    float *src = make_block(480 * side * side, sizeof *src); /* as ONNX has it */
+    for (size_t c = 0; c < 480; c++)
+        for (size_t i = 0; i < side * side; i++)
+            src[c * side * side + i] = o.src[layout.src_last ? i * 480 + c : c * side * side + i];
+    oxp_conv_reference(&s, src, o.weights, o.bias, o.expected);
+    for (size_t m = 0; m < 64; m++)
+        for (size_t i = 0; i < side * side; i++) {
+            double found = (double)o.found[layout.dst_last ? i * 64 + m : m * side * side + i];
+            double expected = (double)o.expected[m * side * side + i];
+            off += (found - expected) * (found - expected);
+            size += expected * expected;
+        }
+    oxp_conv_free(conv);
+    free_operands(&o);
+    free(src);
+    return sqrt(off / size);
+}
+
+/* Added up in one go they are further off. */
+Test(conv, long_sums_are_added_up_in_pieces)
+{
+    oxp_random r = oxp_random_make(7, 0, 0);
+    static const oxp_conv_layout first = {false, false}, last = {true, true};
+    cr_expect_lt(error_of_long_sums(first, 12, &r), 1.5e-7);
+    cr_expect_lt(error_of_long_sums(last, 12, &r), 1.5e-7);
+    cr_expect_lt(error_of_long_sums(first, 1, &r), 1e-9); /* doubles: the same rounding */
+    cr_expect_lt(error_of_long_sums(last, 1, &r), 1e-9);
 }
 
 Test(conv, random_shapes_give_the_plain_result)
