@@ -36,9 +36,8 @@ void oxp_batch_make(oxp_batch *out, const oxp_runtime *runtime, const oxp_machin
                     int threads, double memory_bytes, double slo_seconds,
                     double cache_bytes_per_sample)
 {
-    oxp_batch b = {.resident_bytes = runtime->weight_bytes + OXP_RUNTIME_BYTES};
-    b.activation_bytes_per_sample =
-        runtime->activation_bytes / runtime->batch + cache_bytes_per_sample;
+    oxp_batch b = {.resident_bytes = oxp_resident_bytes(runtime)};
+    b.activation_bytes_per_sample = oxp_sample_bytes(runtime) + cache_bytes_per_sample;
     double room = memory_bytes - b.resident_bytes;
     b.largest = room < 0 ? 0
                 : b.activation_bytes_per_sample > 0

@@ -264,6 +264,19 @@ static void fuse_dynamic(model *m, const oxp_graph_node *n)
         absorb(m, bias);
 }
 
+/* Whether all that an Add reads is there once `n` has run: of two products that meet in it, the
+ * second takes it along. */
+static bool is_last_term(const oxp_graph_node *add, const oxp_graph_node *n)
+{
+    for (size_t i = 0; i < add->input_count; i++) {
+        const oxp_graph_node *from = maker(add, i);
+        if (from && from->index > n->index && from->index < add->index &&
+            (is_one_of(from, products) || is_type(from, "BatchNormalization")) && only_reader(n) != from)
+            return false;
+    }
+    return true;
+}
+
 static void fuse_float(model *m, const oxp_graph_node *n)
 {
     const oxp_graph_node *behind = only_reader(n);
@@ -273,7 +286,7 @@ static void fuse_float(model *m, const oxp_graph_node *n)
         behind = only_reader(behind);
     }
     if ((conv || is_type(n, "MatMul")) && is_type(behind, "Add") &&
-        !m->absorbed[behind->graph->id][behind->index]) {
+        !m->absorbed[behind->graph->id][behind->index] && is_last_term(behind, n)) {
         absorb(m, behind);
         behind = only_reader(behind);
     }
@@ -396,6 +409,20 @@ static double resident_bytes(const model *m, oxp_arena *arena)
     return bytes;
 }
 
+/* What a fused node continues: of several inputs the one that was made last. */
+static uint32_t continued(const oxp_graph *g, const oxp_graph_node *n)
+{
+    uint32_t best = n->inputs[0];
+    for (size_t i = 1; i < n->input_count; i++) {
+        uint32_t v = n->inputs[i];
+        const oxp_graph_node *made = v == OXP_NO_VALUE ? NULL : g->values[v].producer;
+        const oxp_graph_node *before = g->values[best].producer;
+        if (made && (!before || made->index > before->index))
+            best = v;
+    }
+    return best;
+}
+
 /* The value whose memory a value has: views share, what is fused away has none of its own. */
 static uint32_t owner(const model *m, const oxp_graph *g, uint32_t value)
 {
@@ -403,10 +430,45 @@ static uint32_t owner(const model *m, const oxp_graph *g, uint32_t value)
     while (n && g->values[value].kind == OXP_VALUE_NODE &&
            (is_one_of(n, views) || m->absorbed[g->id][n->index]) && n->input_count &&
            n->inputs[0] != OXP_NO_VALUE) {
-        value = n->inputs[0];
+        value = is_type(n, "Add") ? continued(g, n) : n->inputs[0];
         n = g->values[value].producer;
     }
     return value;
+}
+
+static const char *const in_place[] = {"Relu", "Clip", "Add",       "Sub",         "Mul", "Div",
+                                       "Elu",  "Tanh", "LeakyRelu", "HardSigmoid", "Sigmoid",
+                                       "Gelu", "Erf",  NULL};
+
+/* The node whose inputs decide whether the result of `n` takes an input's memory: itself, or the
+ * Add that was fused into it, whose other term is what a convolution adds to. */
+static const oxp_graph_node *writes_over(const model *m, const oxp_graph_node *n)
+{
+    if (is_one_of(n, in_place))
+        return n;
+    for (const oxp_graph_node *next = only_reader(n);
+         next && m->absorbed[n->graph->id][next->index]; next = only_reader(next))
+        if (is_type(next, "Add"))
+            return next;
+    return NULL;
+}
+
+/* Gives back the memory of an input that nothing reads afterwards and that the result replaces. */
+static double reused(const model *m, const oxp_graph_node *n, double bytes, const size_t *last,
+                     double *size)
+{
+    const oxp_graph_node *at = writes_over(m, n);
+    for (size_t i = 0; at && i < at->input_count; i++) {
+        if (at->inputs[i] == OXP_NO_VALUE)
+            continue;
+        uint32_t v = owner(m, n->graph, at->inputs[i]);
+        if (size[v] > 0 && size[v] >= bytes && size[v] <= bytes && last[v] <= at->index &&
+            n->graph->values[v].producer != n) {
+            size[v] = 0;
+            return bytes;
+        }
+    }
+    return 0;
 }
 
 static double most_alive(const model *m, oxp_arena *arena, const oxp_graph *g)
@@ -428,6 +490,8 @@ static double most_alive(const model *m, oxp_arena *arena, const oxp_graph *g)
                 if (n->outputs[o] != OXP_NO_VALUE) {
                     size[n->outputs[o]] =
                         n->output_count == 1 ? output_bytes(m, n) : m->seen[g->id][k].out[o];
+                    if (n->output_count == 1)
+                        alive -= reused(m, n, size[n->outputs[o]], last, size);
                     alive += size[n->outputs[o]];
                 }
         most = alive > most ? alive : most;

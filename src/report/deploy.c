@@ -96,8 +96,8 @@ static oxp_status find_cache(oxp_deployed *d, const oxp_deploy_job *job, oxp_ctx
     if (!d->has_cache)
         return OXP_OK;
     double kappa = o->kv_shared ? 1 : 2;
-    double room = job->memory_bytes - d->runtime.weight_bytes - OXP_RUNTIME_BYTES -
-                  job->batch * d->runtime.activation_bytes / d->runtime.batch;
+    double room = job->memory_bytes - oxp_resident_bytes(&d->runtime) -
+                  job->batch * oxp_sample_bytes(&d->runtime);
     d->longest_sequence = oxp_kv_longest(room, job->batch, kappa, d->cache_per_token, 0, 0, 1);
     if (o->sequence)
         d->cache_bytes = kappa * d->cache_per_token * (double)o->sequence * job->batch;

@@ -33,7 +33,7 @@ static oxp_runtime runtime(void)
 Test(batch, the_largest_fits_and_one_more_does_not)
 {
     oxp_runtime r = runtime();
-    for (double memory = 40e6; memory < 4e9; memory *= 1.7) {
+    for (double memory = 45e6; memory < 4e9; memory *= 1.7) {
         oxp_batch b;
         oxp_batch_make(&b, &r, oxp_machine_at(0), 1, memory, 0, 0);
         double m = b.activation_bytes_per_sample, s = b.resident_bytes;
