@@ -209,7 +209,12 @@ bench: all oracle $(BUILD)/bench/speed/forward
 bench-speed: all $(BUILD)/bench/speed/forward
 	BUILD=$(BUILD) bench/speed/run
 
-$(BUILD)/bench/speed/%: bench/speed/%.c $(STATIC)
+## bench-gradients: weight gradients of whole models against PyTorch in float64
+.PHONY: bench-gradients
+bench-gradients: all $(BUILD)/bench/gradients/weights
+	BUILD=$(BUILD) bench/gradients/run
+
+$(BUILD)/bench/%: bench/%.c $(STATIC)
 	$(call say,BENCH)
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -MF $@.d $< $(STATIC) $(LINK_FLAGS) -pie $(LDFLAGS) $(LIBRARIES) -o $@

@@ -170,13 +170,19 @@ typedef struct oxp_compress_options {
     /* several techniques in place of `precision`: "prune:sparsity=0.5+w8"; NULL: none */
     const char *pipeline;
     const char *order; /* of its stages: "given", "rule", "best"; NULL = best */
+    /* In place of a precision: the least loss within a size, "25%" of the input's bytes or "12MB";
+     * a ratio of input to output; bits of the file per parameter (0: none). Or a plan's file. */
+    const char *target_size;
+    double target_ratio, target_bpw;
+    const char *plan;
+    const char *stats; /* a calibration artefact (.oxc) of this model and data, or NULL */
 } oxp_compress_options;
 
 #define OXP_COMPRESS_OPTIONS_INIT                                                                 \
     {                                                                                             \
         sizeof(oxp_compress_options), OXP_INPUT_OPTIONS_INIT, NULL, NULL, NULL, NULL, NULL, NULL, \
             NULL, 20.0, NULL, NULL, NULL, NULL, NULL, NULL, false, false, false, false, true,     \
-            false, NULL, NULL, NULL, 0, 0, NULL, NULL                                             \
+            false, NULL, NULL, NULL, 0, 0, NULL, NULL, NULL, 0, 0, NULL, NULL                     \
     }
 
 /* Compresses a model file. `output` appears complete or not at all; the reported errors were
@@ -254,6 +260,43 @@ typedef struct oxp_samples_options {
 OXP_API oxp_status oxp_samples_file(oxp_report **out, oxp_ctx *ctx, const char *model,
                                     const char *data, const oxp_samples_options *options);
 
+/* ---- calibration ---- */
+
+typedef struct oxp_calibrate_options {
+    size_t size;
+    oxp_input_options input;
+    const char *labels;    /* .npy, or NULL; part of the data */
+    const char *cpu;       /* as in oxp_compress_options: what the model is prepared for */
+    const char *moments;   /* of layer inputs: "full", "diagonal", "none"; NULL = full */
+    const char *estimator; /* "factor", "sampled", "exact", "none"; NULL = factor */
+    const char *output_kind;
+    const char *const *outputs;
+    double holdout;            /* share of the samples that is set aside for measuring; 0..1 */
+    double checkpoint_seconds; /* between checkpoints (OUT.part); 0: after every chunk */
+    bool resume;               /* go on from OUT.part where there is one */
+    bool force;                /* replace an existing output and checkpoint */
+} oxp_calibrate_options;
+
+#define OXP_CALIBRATE_OPTIONS_INIT                                                                 \
+    {                                                                                              \
+        sizeof(oxp_calibrate_options), OXP_INPUT_OPTIONS_INIT, NULL, NULL, NULL, NULL, NULL, NULL, \
+            0, 10, false, false                                                                    \
+    }
+
+/* Runs the samples and writes what they show into a calibration artefact (docs/oxc.md): per value
+ * histograms and ranges, per layer input the second moments, per weight the squared gradients that
+ * the trace of the Fisher information is the mean of. What does not fit the memory takes further
+ * passes. The bytes depend on model, data, options and instruction set alone. With `resume`, an
+ * output that is complete and of this work is left as it is; OXP_EDATA names what differs. */
+OXP_API oxp_status oxp_calibrate_file(oxp_report **out, oxp_ctx *ctx, const char *model,
+                                      const char *data, const char *output,
+                                      const oxp_calibrate_options *options);
+
+/* Merges artefacts of the same model and options and of disjoint samples; at least two, each only
+ * read. OXP_EDATA names what differs, or how many samples are in two of them. */
+OXP_API oxp_status oxp_calibrate_merge(oxp_report **out, oxp_ctx *ctx, const char *const *artefacts,
+                                       size_t count, const char *output, bool force);
+
 /* ---- what a change of a weight costs ---- */
 
 typedef struct oxp_sensitivity_options {
@@ -267,12 +310,13 @@ typedef struct oxp_sensitivity_options {
     double loss;                /* that the budgets share, in nats */
     bool measure;               /* also the loss of each candidate alone: a run for each */
     const char *report;         /* an HTML page, replaced atomically; or NULL */
+    const char *stats;          /* a calibration artefact (.oxc); then data may be NULL; or NULL */
 } oxp_sensitivity_options;
 
 #define OXP_SENSITIVITY_OPTIONS_INIT                                                           \
     {                                                                                          \
         sizeof(oxp_sensitivity_options), OXP_INPUT_OPTIONS_INIT, NULL, NULL, NULL, NULL, 0.01, \
-            false, NULL                                                                        \
+            false, NULL, NULL                                                                  \
     }
 
 /* Per weight the trace of the Fisher information with its interval, the budget, and the predicted
@@ -280,6 +324,29 @@ typedef struct oxp_sensitivity_options {
  * own log-probabilities (KL to second order). */
 OXP_API oxp_status oxp_sensitivity_file(oxp_report **out, oxp_ctx *ctx, const char *model,
                                         const char *data, const oxp_sensitivity_options *options);
+
+/* ---- the least loss within a size ---- */
+
+typedef struct oxp_plan_options {
+    size_t size;
+    oxp_compress_options compress; /* the target among them; nothing is written */
+    const char *output;            /* the plan as JSON, for oxp_compress_options.plan; or NULL */
+    const char *csv;               /* weights with all their candidates, replaced; or NULL */
+    const char *report;            /* an HTML page, replaced atomically; or NULL */
+    bool force;                    /* replace an existing output */
+} oxp_plan_options;
+
+#define OXP_PLAN_OPTIONS_INIT                                                        \
+    {                                                                                \
+        sizeof(oxp_plan_options), OXP_COMPRESS_OPTIONS_INIT, NULL, NULL, NULL, false \
+    }
+
+/* Which form every weight gets so that the file has at most the target's bytes at the least loss:
+ * a knapsack over the losses that gradients predict, its gap to the optimum stated; the frontier of
+ * all sizes; the loss measured beside the predicted one. OXP_EBOUND with a report where no plan is
+ * small enough. */
+OXP_API oxp_status oxp_plan_file(oxp_report **out, oxp_ctx *ctx, const char *model,
+                                 const oxp_plan_options *options);
 
 /* ---- what a model costs where it runs ---- */
 

@@ -2,6 +2,7 @@
 #include "calibration/fisher.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "calibration/fisher_outputs.h"
 #include "util/parallel.h"
@@ -267,6 +268,10 @@ static oxp_status mean_powers(fisher_job *job, oxp_ctx *ctx)
         any |= job->counts[i] && job->kinds[i] == OXP_KIND_GAUSSIAN;
     if (!any || job->options->estimator >= OXP_ESTIMATOR_EXACT)
         return OXP_OK;
+    if (job->options->powers) {
+        memcpy(job->out->powers, job->options->powers, n * sizeof *job->out->powers);
+        return OXP_OK;
+    }
     power_pass p = {job, NULL};
     OXP_TRY(oxp_alloc(&p.sums, ctx, job->count * n + 1, sizeof *p.sums, "powers"));
     oxp_run_hooks hooks = {.user = &p, .sample = add_power};

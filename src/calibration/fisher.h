@@ -12,8 +12,10 @@
  *   empirical  the labels of the data. It is not the Fisher information, only called so.
  *
  * An output is categorical (logits, probabilities or their logarithms; per row, and the square is
- * divided by the number of rows), bernoulli (after Sigmoid), or gaussian (everything else: its
- * variance is its own mean power, summed over elements). All outputs of a float type count, added.
+ * divided by the number of rows), bernoulli (after Sigmoid), an embedding (no distribution: the
+ * loss is 1 - cos of a row, its second order (I - f f' / |f|^2) / |f|^2 in place of F, per row), or
+ * gaussian (everything else: its variance is its own mean power, summed over elements). All outputs
+ * of a float type count, added.
  * What is independent is the input: its tokens and pixels are summed before squaring. */
 #ifndef OXP_CALIBRATION_FISHER_H
 #define OXP_CALIBRATION_FISHER_H
@@ -42,6 +44,7 @@ typedef struct oxp_fisher_options {
     oxp_estimator estimator;
     const oxp_output_kind *kinds; /* by output; NULL: read off the graph's end */
     const bool *counts;           /* by output; NULL: all of a float type */
+    const double *powers; /* by output, of gaussian ones; NULL: their mean over these inputs */
     /* What draws for an input are keyed by, so that its place in the list does not matter; NULL:
      * its index. */
     uint64_t (*key)(void *user, size_t index);

@@ -3,7 +3,8 @@
  * Categorical in logits z, p = softmax z: score e_y - p, information diag(p) - p p', factor
  * B = diag(sqrt p) - p sqrt(p)'. In probabilities: score e_y / p_y, information diag(1 / p); in
  * log-probabilities e_y, diag(p): the Softmax behind them gives the rest. Bernoulli in
- * probabilities: (y - p) / (p (1 - p)). Gaussian of variance P: noise / sqrt P. */
+ * probabilities: (y - p) / (p (1 - p)). Gaussian of variance P: noise / sqrt P. Embedding f: of
+ * 1 - cos the second order is (I - u u') / |f|^2, u = f / |f|, its own factor (I - u u') / |f|. */
 #include "calibration/fisher_outputs.h"
 
 #include <math.h>
@@ -83,6 +84,32 @@ static void draw_categorical(float *dy, const oxp_tensor *y, oxp_output_kind kin
     }
 }
 
+/* Noise across the row's direction over its length. */
+static void turn_row(float *dy, const oxp_tensor *y, size_t start, size_t n, bool factor,
+                     double scale, oxp_random *random)
+{
+    double square = 0, along = 0;
+    for (size_t k = 0; k < n; k++) {
+        double f = oxp_tensor_real(y, start + k);
+        dy[k] = factor ? oxp_random_sign(random) : (float)oxp_random_normal(random);
+        square += f * f;
+        along += f * (double)dy[k];
+    }
+    double length = sqrt(square);
+    for (size_t k = 0; k < n; k++)
+        dy[k] = square > 0
+                    ? (float)(scale / length *
+                              ((double)dy[k] - oxp_tensor_real(y, start + k) * along / square))
+                    : 0;
+}
+
+static void draw_embedding(float *dy, const oxp_tensor *y, bool factor, oxp_random *random)
+{
+    size_t rows = oxp_output_rows(y), width = rows ? y->count / rows : 0;
+    for (size_t r = 0; r < rows; r++)
+        turn_row(dy + r * width, y, r * width, width, factor, 1 / sqrt((double)rows), random);
+}
+
 void oxp_fisher_draw(float *dy, const oxp_tensor *y, oxp_output_kind kind, oxp_estimator estimator,
                      double power, oxp_random *random)
 {
@@ -92,6 +119,10 @@ void oxp_fisher_draw(float *dy, const oxp_tensor *y, oxp_output_kind kind, oxp_e
         return;
     }
     bool factor = estimator == OXP_ESTIMATOR_FACTOR;
+    if (kind == OXP_KIND_EMBEDDING) {
+        draw_embedding(dy, y, factor, random);
+        return;
+    }
     for (size_t i = 0; i < y->count; i++) {
         double sign = (double)oxp_random_sign(random), p = oxp_tensor_real(y, i), v = p * (1 - p);
         if (kind == OXP_KIND_BERNOULLI) {

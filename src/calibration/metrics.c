@@ -4,11 +4,15 @@
 #include <math.h>
 #include <string.h>
 
+#include "calibration/normalised.h"
+
 /* ---- kinds ---- */
 
 oxp_output_kind oxp_output_kind_of(const oxp_graph *graph, uint32_t value)
 {
     const oxp_graph_node *n = graph->values[value].producer;
+    if (oxp_is_normalised(graph, value))
+        return OXP_KIND_EMBEDDING;
     for (int steps = 0; n && steps < 4; steps++) {
         if (strcmp(n->type, "Softmax") == 0)
             return OXP_KIND_PROBABILITIES;
@@ -117,6 +121,32 @@ static double bernoulli_kl(const oxp_tensor *a, const oxp_tensor *b)
     return sum;
 }
 
+/* 1 - cos = |a/|a| - b/|b||^2 / 2, which keeps its digits where both are nearly the same. */
+static double row_turn(const oxp_tensor *a, const oxp_tensor *b, size_t start, size_t n)
+{
+    double aa = 0, bb = 0, sum = 0;
+    for (size_t i = start; i < start + n; i++) {
+        aa += oxp_tensor_real(a, i) * oxp_tensor_real(a, i);
+        bb += oxp_tensor_real(b, i) * oxp_tensor_real(b, i);
+    }
+    if (!(aa > 0) || !(bb > 0))
+        return aa > 0 || bb > 0 ? 1 : 0;
+    for (size_t i = start; i < start + n; i++) {
+        double e = oxp_tensor_real(a, i) / sqrt(aa) - oxp_tensor_real(b, i) / sqrt(bb);
+        sum += e * e;
+    }
+    return sum / 2;
+}
+
+static void compare_directions(oxp_difference *d, const oxp_tensor *a, const oxp_tensor *b)
+{
+    size_t width = a->rank > 0 ? (size_t)a->dims[a->rank - 1] : 0;
+    for (size_t row = 0; width && row < a->count / width; row++) {
+        d->rows++;
+        d->kl += row_turn(a, b, row * width, width);
+    }
+}
+
 void oxp_difference_of(oxp_difference *out, oxp_output_kind kind, const oxp_tensor *a,
                        const oxp_tensor *b, const int64_t *labels, size_t label_count)
 {
@@ -139,6 +169,8 @@ void oxp_difference_of(oxp_difference *out, oxp_output_kind kind, const oxp_tens
     }
     if (kind == OXP_KIND_BERNOULLI)
         out->kl = bernoulli_kl(a, b);
+    if (kind == OXP_KIND_EMBEDDING)
+        compare_directions(out, a, b);
     if (oxp_is_categorical(kind))
         compare_rows(out, kind, a, b, labels, label_count);
 }

@@ -13,7 +13,8 @@ typedef enum oxp_output_kind {
     OXP_KIND_LOGITS,        /* categorical, before Softmax */
     OXP_KIND_PROBABILITIES, /* categorical, after Softmax */
     OXP_KIND_LOG_PROBABILITIES,
-    OXP_KIND_BERNOULLI /* after Sigmoid */
+    OXP_KIND_BERNOULLI, /* after Sigmoid */
+    OXP_KIND_EMBEDDING  /* rows whose direction counts: divided by their own norm */
 } oxp_output_kind;
 
 oxp_output_kind oxp_output_kind_of(const oxp_graph *graph, uint32_t value);
@@ -28,7 +29,9 @@ typedef struct oxp_difference {
     double noise;      /* sum (a - b)^2 */
     double dot, other; /* sum a b, sum b^2 */
     double max_abs;
-    double kl; /* sum over rows (categorical) or elements (bernoulli) of KL(a || b) in nats */
+    /* sum over rows (categorical) or elements (bernoulli) of KL(a || b) in nats; over rows of
+     * 1 - cos (embedding) */
+    double kl;
     size_t rows, agree;
     size_t labelled, correct_a, correct_b, only_a,
         only_b;               /* rows with a label; right in one alone */

@@ -72,7 +72,10 @@ typedef struct rows { /* of one sample: [count, groups * columns], as one of the
     size_t count;
 } rows;
 
-typedef struct collection {
+typedef oxp_moments_held collection;
+struct oxp_moments_held {
+    oxp_ctx *ctx;
+    oxp_arena arena;
     oxp_moments *moments;
     size_t count;
     size_t **moments_of;  /* by graph and node: index + 1 */
@@ -80,10 +83,13 @@ typedef struct collection {
     size_t slots, next;   /* next: the first slot whose floats are not in the sums */
     bool *done;           /* by slot */
     pthread_mutex_t lock; /* of what stands before, and of the sums of floats */
-    size_t *moment_of;    /* by part: a block of a group of a moment, */
-    size_t *first_of;     /* whose first part is this */
-    size_t part_count;
-} collection;
+};
+
+typedef struct summing { /* of the moments first..end-1 */
+    collection *c;
+    size_t first, part_count;
+    size_t *moment_of, *first_of; /* by block: its moment, and that one's first block */
+} summing;
 
 /* Position i of `wanted` among `total`: one in each of as many equal parts. */
 static size_t position(size_t i, size_t wanted, size_t total, double phase)
@@ -177,6 +183,15 @@ OXP_VECTORISED static bool all_finite(const float *x, size_t n)
     for (size_t k = 0; k < OXP_LANES; k++)
         all = all && sums[k] == 0;
     return all;
+}
+
+oxp_status oxp_moments_rows(oxp_node *node, const oxp_moments *m, float *out, size_t *count)
+{
+    rows r = {.count = *count};
+    OXP_TRY(take_rows(node, m, out, &r));
+    if (all_finite(out, (r.count - *count) * m->groups * m->columns))
+        *count = r.count;
+    return OXP_OK;
 }
 
 /* Of numbers that are codes already. */
@@ -304,17 +319,18 @@ static oxp_status on_sample(void *user, oxp_ctx *ctx, int worker, size_t slot,
 static oxp_status sum_part(void *user, oxp_ctx *ctx, size_t part, int worker)
 {
     (void)worker;
-    collection *c = user;
-    oxp_moments *m = &c->moments[c->moment_of[part]];
+    const summing *s = user;
+    collection *c = s->c;
+    oxp_moments *m = &c->moments[s->moment_of[part]];
     if (!m->scale)
         return OXP_OK;
-    size_t at = part - c->first_of[part], blocks = oxp_moments_blocks(m), b = at % blocks;
+    size_t at = part - s->first_of[part], blocks = oxp_moments_blocks(m), b = at % blocks;
     size_t n = oxp_moments_width(m, b), first = at / blocks * m->columns + b * m->block;
     size_t width = m->groups * m->columns;
     float *h = oxp_moments_block(m, at / blocks, b), *x;
     OXP_TRY(oxp_alloc_raw(&x, ctx, m->wanted * n, sizeof *x, "layer inputs"));
     for (size_t slot = 0; slot < c->slots; slot++) {
-        const rows *r = &c->taken[slot * c->count + c->moment_of[part]];
+        const rows *r = &c->taken[slot * c->count + s->moment_of[part]];
         for (size_t i = 0; i < r->count; i++)
             decode(x + i * n, r->codes + i * width + first, n, *m->scale);
         if (r->count)
@@ -324,12 +340,14 @@ static oxp_status sum_part(void *user, oxp_ctx *ctx, size_t part, int worker)
     return OXP_OK;
 }
 
-static void free_rows(collection *c)
+static void free_rows(collection *c, size_t moment)
 {
-    for (size_t i = 0; c->taken && i < c->slots * c->count; i++) {
-        oxp_free(c->taken[i].x);
-        oxp_free(c->taken[i].codes);
-        oxp_free(c->taken[i].sums);
+    for (size_t slot = 0; c->taken && slot < c->slots; slot++) {
+        rows *r = &c->taken[slot * c->count + moment];
+        oxp_free(r->x);
+        oxp_free(r->codes);
+        oxp_free(r->sums);
+        *r = (rows){0};
     }
 }
 
@@ -351,8 +369,10 @@ static oxp_status finish_one(void *user, oxp_ctx *ctx, size_t i, int worker)
 {
     (void)ctx;
     (void)worker;
-    oxp_moments *m = &((collection *)user)->moments[i];
-    add_means(user, i);
+    const summing *s = user;
+    i += s->first;
+    oxp_moments *m = &s->c->moments[i];
+    add_means(s->c, i);
     if (m->rows == 0)
         return OXP_OK;
     double n = (double)m->rows;
@@ -401,50 +421,84 @@ static oxp_status make_table(collection *c, oxp_arena *arena, const oxp_graph *g
     return OXP_OK;
 }
 
-static oxp_status number_parts(collection *c, oxp_arena *arena)
+static oxp_status number_parts(summing *s, oxp_arena *arena, size_t end)
 {
-    for (size_t i = 0; i < c->count; i++)
-        c->part_count += c->moments[i].groups * oxp_moments_blocks(&c->moments[i]);
-    c->moment_of = oxp_arena_alloc(arena, c->part_count + 1, sizeof *c->moment_of);
-    c->first_of = oxp_arena_alloc(arena, c->part_count + 1, sizeof *c->first_of);
-    if (!c->moment_of || !c->first_of)
+    const oxp_moments *moments = s->c->moments;
+    for (size_t i = s->first; i < end; i++)
+        s->part_count += moments[i].groups * oxp_moments_blocks(&moments[i]);
+    s->moment_of = oxp_arena_alloc(arena, s->part_count + 1, sizeof *s->moment_of);
+    s->first_of = oxp_arena_alloc(arena, s->part_count + 1, sizeof *s->first_of);
+    if (!s->moment_of || !s->first_of)
         return OXP_ELIMIT;
-    for (size_t at = 0, i = 0; i < c->count; i++) {
-        size_t first = at, parts = c->moments[i].groups * oxp_moments_blocks(&c->moments[i]);
+    for (size_t at = 0, i = s->first; i < end; i++) {
+        size_t first = at, parts = moments[i].groups * oxp_moments_blocks(&moments[i]);
         for (; at < first + parts; at++) {
-            c->moment_of[at] = i;
-            c->first_of[at] = first;
+            s->moment_of[at] = i;
+            s->first_of[at] = first;
         }
     }
     return OXP_OK;
 }
 
-static oxp_status collect(collection *c, oxp_ctx *ctx, const oxp_graph *graph,
-                          const oxp_source *source, const size_t *which)
+oxp_status oxp_moments_hold(oxp_moments_held **out, oxp_moments *moments, size_t count,
+                            oxp_ctx *ctx, const oxp_graph *graph, const oxp_source *source,
+                            const size_t *which, size_t samples)
 {
+    collection *c;
+    OXP_TRY(oxp_alloc(&c, ctx, 1, sizeof *c, "layer inputs"));
+    c->ctx = ctx;
+    c->moments = moments;
+    c->count = count;
+    c->slots = samples;
+    oxp_arena_init(&c->arena, ctx);
+    pthread_mutex_init(&c->lock, NULL);
+    oxp_status status = make_table(c, &c->arena, graph);
     oxp_run_hooks hooks = {.user = c, .node = on_node, .sample = on_sample, .any_layout = true};
-    OXP_TRY(oxp_run_samples(ctx, graph, source, which, c->slots, &hooks, "moments"));
-    OXP_TRY(oxp_parallel_for(ctx, c->part_count, sum_part, c));
-    return oxp_parallel_for(ctx, c->count, finish_one, c);
+    if (status == OXP_OK)
+        status = oxp_run_samples(ctx, graph, source, which, samples, &hooks, "moments");
+    if (status == OXP_OK)
+        *out = c;
+    else
+        oxp_moments_release(c);
+    return status;
+}
+
+oxp_status oxp_moments_sum(oxp_moments_held *held, size_t first, size_t end)
+{
+    summing s = {.c = held, .first = first};
+    oxp_arena arena;
+    oxp_arena_init(&arena, held->ctx);
+    oxp_status status = number_parts(&s, &arena, end);
+    if (status == OXP_OK)
+        status = oxp_parallel_for(held->ctx, s.part_count, sum_part, &s);
+    if (status == OXP_OK)
+        status = oxp_parallel_for(held->ctx, end - first, finish_one, &s);
+    oxp_arena_free(&arena);
+    for (size_t i = first; i < end; i++)
+        free_rows(held, i);
+    return status;
+}
+
+void oxp_moments_release(oxp_moments_held *held)
+{
+    if (!held)
+        return;
+    for (size_t i = 0; i < held->count; i++)
+        free_rows(held, i);
+    pthread_mutex_destroy(&held->lock);
+    oxp_arena_free(&held->arena);
+    oxp_free(held);
 }
 
 oxp_status oxp_moments_collect(oxp_moments *moments, size_t count, oxp_ctx *ctx,
                                const oxp_graph *graph, const oxp_source *source,
                                const size_t *which, size_t samples)
 {
-    collection c = {.moments = moments, .count = count, .slots = samples};
-    oxp_arena arena;
+    oxp_moments_held *held;
     if (count == 0)
         return OXP_OK;
-    oxp_arena_init(&arena, ctx);
-    oxp_status status = make_table(&c, &arena, graph);
-    if (status == OXP_OK)
-        status = number_parts(&c, &arena);
-    pthread_mutex_init(&c.lock, NULL);
-    if (status == OXP_OK)
-        status = collect(&c, ctx, graph, source, which);
-    pthread_mutex_destroy(&c.lock);
-    free_rows(&c);
-    oxp_arena_free(&arena);
+    OXP_TRY(oxp_moments_hold(&held, moments, count, ctx, graph, source, which, samples));
+    oxp_status status = oxp_moments_sum(held, 0, count);
+    oxp_moments_release(held);
     return status;
 }

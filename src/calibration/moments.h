@@ -47,7 +47,22 @@ float *oxp_moments_block(const oxp_moments *m, size_t group, size_t b);
  * as rows. *unit: columns that belong together, the taps of a channel. */
 bool oxp_moments_shape(const oxp_graph_node *node, size_t *groups, size_t *columns, size_t *unit);
 
-/* Runs the samples and fills h, mean, code_mean and rows of all `count` moments. */
+/* Adds the rows of X that a node shows, [.., groups * columns], behind *count earlier ones of the
+ * sample: at most wanted - *count, none where one is not finite. `out`: where they go. */
+oxp_status oxp_moments_rows(oxp_node *node, const oxp_moments *m, float *out, size_t *count);
+
+/* Rows that samples showed, held until they are summed: one run serves more layers than there is
+ * memory for h of. Moments with a scale need h, mean and code_mean from oxp_moments_sum() on,
+ * others before. */
+typedef struct oxp_moments_held oxp_moments_held;
+oxp_status oxp_moments_hold(oxp_moments_held **out, oxp_moments *moments, size_t count,
+                            oxp_ctx *ctx, const oxp_graph *graph, const oxp_source *source,
+                            const size_t *which, size_t samples);
+/* Fills h, mean, code_mean and rows of moments first..end-1 and lets their rows go; once each. */
+oxp_status oxp_moments_sum(oxp_moments_held *held, size_t first, size_t end);
+void oxp_moments_release(oxp_moments_held *held); /* takes NULL */
+
+/* All of it: runs the samples and fills h, mean, code_mean and rows of all `count` moments. */
 oxp_status oxp_moments_collect(oxp_moments *moments, size_t count, oxp_ctx *ctx,
                                const oxp_graph *graph, const oxp_source *source,
                                const size_t *which, size_t samples);

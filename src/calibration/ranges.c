@@ -5,6 +5,7 @@
 
 #include "calibration/given.h"
 #include "calibration/race.h"
+#include "util/parallel.h"
 
 const oxp_range *oxp_ranges_find(const oxp_ranges *r, const oxp_graph *graph, uint32_t value)
 {
@@ -156,6 +157,15 @@ static oxp_status histograms(oxp_ranges *ranges, oxp_arena *arena, const oxp_gra
     return status;
 }
 
+static void take_seen(oxp_ranges *r, pass_one *one, const oxp_seen *seen)
+{
+    for (size_t i = 0; i < r->count; i++) {
+        r->items[i].seen = seen[i].values;
+        one->extremes[i] = (oxp_extreme){seen[i].low, seen[i].high};
+        one->dynamic_errors[i] = seen[i].dynamic_error;
+    }
+}
+
 /* ---- the whole ---- */
 
 static int input_position(const oxp_graph *graph, uint32_t value)
@@ -235,6 +245,21 @@ static void read_scales(oxp_range *r, oxp_scale *scales, const oxp_calibration_o
         scales[m] = r->scale;
 }
 
+typedef struct reading {
+    oxp_range *items;
+    oxp_scale *scales; /* [item * OXP_METHOD_COUNT + method] */
+    const oxp_calibration_options *options;
+} reading;
+
+static oxp_status read_item(void *user, oxp_ctx *ctx, size_t item, int worker)
+{
+    (void)ctx;
+    (void)worker;
+    const reading *r = user;
+    read_scales(&r->items[item], &r->scales[item * OXP_METHOD_COUNT], r->options);
+    return OXP_OK;
+}
+
 oxp_status oxp_calibrate(oxp_ranges *out, oxp_arena *arena, const oxp_graph *graph,
                          const oxp_source *source, const size_t *which, size_t count,
                          const oxp_watch *watches, size_t watch_count, const oxp_judge *judges,
@@ -247,13 +272,16 @@ oxp_status oxp_calibrate(oxp_ranges *out, oxp_arena *arena, const oxp_graph *gra
         return OXP_OK;
     pass_one one;
     OXP_TRY(start_pass_one(&one, arena, watch_count, judges, judge_count));
-    OXP_TRY(histograms(&r, arena, graph, source, which, count, &one));
+    if (options->seen)
+        take_seen(&r, &one, options->seen);
+    else
+        OXP_TRY(histograms(&r, arena, graph, source, which, count, &one));
     OXP_TRY(check_seen(&r, watches, arena->ctx));
     oxp_scale *scales = oxp_arena_alloc(arena, watch_count * OXP_METHOD_COUNT, sizeof *scales);
     if (!scales)
         return OXP_ELIMIT;
-    for (size_t i = 0; i < watch_count; i++)
-        read_scales(&r.items[i], &scales[i * OXP_METHOD_COUNT], options);
+    reading all = {.items = r.items, .scales = scales, .options = options};
+    OXP_TRY(oxp_parallel_for(arena->ctx, watch_count, read_item, &all));
     if (options->automatic) {
         oxp_race race = {.graph = graph,
                          .judges = judges,

@@ -73,6 +73,9 @@ static oxp_status body(void *user, oxp_ctx *ctx, size_t index, int worker)
     oxp_runner *r = user;
     lane *l = &r->lanes[worker];
     l->slot = index;
+    l->ctx.log = ctx->log; /* one thread at a time calls them */
+    l->ctx.progress = ctx->progress;
+    l->ctx.user = ctx->user;
     oxp_status status = l->session ? OXP_OK : open_session(r, l);
     size_t tensors = r->graph->input_count + r->graph->output_count;
     oxp_tensor *t = NULL;

@@ -3,8 +3,16 @@
 
 #include <math.h>
 
-#define FEW_ELEMENTS 1e5 /* at 8 bits the curvature's own noise is larger than the error below */
+/* Below these the curvature's own noise is larger than the error: the interval of 15 codes held the
+ * optimum of N(0, 1) in 73 % of draws of 1,000 elements, in 83 % of 3,000, in 95 % of 10,000. */
+#define FEW_ELEMENTS 1e5 /* at 8 bits */
 #define MANY_CODES 128
+#define FEW_PER_CODE 400 /* at fewer bits */
+
+static double fewest_elements(int max_code)
+{
+    return max_code >= MANY_CODES ? FEW_ELEMENTS : FEW_PER_CODE * (double)(max_code + 1);
+}
 
 static double side_mass(const uint64_t *bins, double from, double to, double width)
 {
@@ -71,7 +79,7 @@ double oxp_scale_standard_error(const double *scores, size_t inputs, double elem
                                 double curvature, int max_code)
 {
     double sum = 0, n = (double)inputs;
-    if (inputs < 2 || !(curvature > 0) || (max_code >= MANY_CODES && elements < FEW_ELEMENTS))
+    if (inputs < 2 || !(curvature > 0) || elements < fewest_elements(max_code))
         return NAN;
     for (size_t i = 0; i < inputs; i++)
         sum += scores[i] * scores[i];

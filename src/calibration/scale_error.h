@@ -9,8 +9,8 @@
  *
  * N inputs, M elements in all, f the density of X at the rounding thresholds (the sandwich formula
  * of M-estimation: Huber 1967; the sum over thresholds is what the jumps of psi add). An
- * approximation, and only for a scale that is near its minimum: where J is not positive, and at 8
- * bits below 100,000 elements, there is none. */
+ * approximation, and only for a scale that is near its minimum: where J is not positive, at 8 bits
+ * below 100,000 elements, and at fewer bits below 400 for each code, there is none. */
 #ifndef OXP_CALIBRATION_SCALE_ERROR_H
 #define OXP_CALIBRATION_SCALE_ERROR_H
 

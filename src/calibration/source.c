@@ -207,21 +207,36 @@ size_t oxp_samples_aside(size_t n)
     return n < 2 ? 0 : quarter < 1 ? 1 : quarter > 64 ? 64 : quarter;
 }
 
+uint64_t oxp_samples_key(const oxp_samples *s, size_t index)
+{
+    return s->dataset ? oxp_dataset_sample_hash(s->dataset, index) : index;
+}
+
+oxp_status oxp_samples_mark_aside(const oxp_samples *s, oxp_arena *arena, size_t aside,
+                                  bool *is_held)
+{
+    size_t n = s->source.count;
+    keyed *keys = oxp_arena_alloc(arena, n + 1, sizeof *keys);
+    if (!keys)
+        return OXP_ELIMIT;
+    for (size_t i = 0; i < n; i++)
+        keys[i] = (keyed){oxp_samples_key(s, i), i};
+    qsort(keys, n, sizeof *keys, by_hash);
+    for (size_t i = 0; i < aside; i++)
+        is_held[keys[i].index] = true;
+    return OXP_OK;
+}
+
 oxp_status oxp_samples_split(const oxp_samples *s, oxp_arena *arena, size_t **fit,
                              size_t *fit_count, size_t **held, size_t *held_count, bool *in_sample)
 {
     size_t n = s->source.count, aside = oxp_samples_aside(n);
-    keyed *keys = oxp_arena_alloc(arena, n + 1, sizeof *keys);
     bool *is_held = oxp_arena_alloc(arena, n + 1, sizeof *is_held);
     *fit = oxp_arena_alloc(arena, n + 1, sizeof **fit);
     *held = oxp_arena_alloc(arena, n + 1, sizeof **held);
-    if (!keys || !is_held || !*fit || !*held)
+    if (!is_held || !*fit || !*held)
         return OXP_ELIMIT;
-    for (size_t i = 0; i < n; i++)
-        keys[i] = (keyed){s->dataset ? oxp_dataset_sample_hash(s->dataset, i) : i, i};
-    qsort(keys, n, sizeof *keys, by_hash);
-    for (size_t i = 0; i < aside; i++)
-        is_held[keys[i].index] = true;
+    OXP_TRY(oxp_samples_mark_aside(s, arena, aside, is_held));
     *fit_count = *held_count = 0;
     *in_sample = aside == 0;
     for (size_t i = 0; i < n; i++) {

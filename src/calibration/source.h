@@ -24,6 +24,13 @@ uint64_t oxp_samples_hash(const oxp_samples *s);
 /* How many of n samples are set aside for measuring: a quarter, at least 1 of 2, at most 64. */
 size_t oxp_samples_aside(size_t n);
 
+/* What tells a sample from others: the hash of its content, or, of a random one, its index. */
+uint64_t oxp_samples_key(const oxp_samples *s, size_t index);
+
+/* Marks `aside` of the samples, those of the least hashes: is_held[source.count]. */
+oxp_status oxp_samples_mark_aside(const oxp_samples *s, oxp_arena *arena, size_t aside,
+                                  bool *is_held);
+
 /* Sets aside samples for measuring, chosen by the hash of their content: a quarter, at least 1 of
  * 2, at most 64. *fit and *held are lists in sample order, from the arena. With one sample both
  * lists hold it and *in_sample is true. */

@@ -69,18 +69,20 @@ int check_samples(const char *name, const char *data, bool needed);
 
 typedef struct command {
     const char *name, *arguments, *summary;
-    size_t positional; /* how many it takes */
+    size_t positional, positional_more; /* how many it takes, and may take beyond */
     bool reads_model, reads_data;
     flag_group own;
-    int (*run)(oxp_ctx *ctx, const char *const *positional);
+    int (*run)(oxp_ctx *ctx, const char *const *positional); /* behind the last one stands NULL */
 } command;
 
 #define COMMAND_GROUPS_MAX 4
+#define POSITIONAL_MAX 64
 
 extern const command *const command_table[];
 extern const size_t command_count;
-extern const command compress_command, run_command, compare_command, info_command, samples_command,
-    sensitivity_command, deploy_command, operators_command, techniques_command;
+extern const command calibrate_command, compress_command, run_command, compare_command,
+    info_command, samples_command, sensitivity_command, plan_command, deploy_command,
+    operators_command, techniques_command;
 
 /* The groups of flags that a command takes; returns how many. */
 size_t command_groups(const command *c, flag_group groups[COMMAND_GROUPS_MAX]);

@@ -2,8 +2,9 @@
 #include "cli/cli.h"
 
 static struct {
-    const char *output, *precision, *data, *labels, *method, *format, *reduce_range, *cpu, *ort,
-        *equalize, *rounding, *bias_correction, *pipeline, *order;
+    const char *output, *precision, *data, *stats, *labels, *method, *format, *reduce_range, *cpu,
+        *ort, *equalize, *rounding, *bias_correction, *pipeline, *order, *target_size, *plan;
+    double target_ratio, target_bpw;
     double min_sqnr;
     flag_list nodes, exclude_nodes, op_types, exclude_op_types, layers;
     size_t bits, block_size;
@@ -24,8 +25,18 @@ static const flag own[] = {
     {"--order", NULL, FLAG_WORD, &options.order, "O", "given|rule|best",
      "order of a pipeline's stages, where the model's format leaves a choice; best: all are "
      "measured, rule: what the bound on their errors prefers (default best)"},
+    {"--target-size", NULL, FLAG_TEXT, &options.target_size, "SIZE", NULL,
+     "in place of a precision: the least loss within so many bytes, 25% of the model's or 12MB"},
+    {"--target-ratio", NULL, FLAG_REAL, &options.target_ratio, "R", NULL,
+     "the same, so many times smaller at least"},
+    {"--target-bpw", NULL, FLAG_REAL, &options.target_bpw, "BITS", NULL,
+     "the same, in bits of the file per parameter"},
+    {"--plan", NULL, FLAG_TEXT, &options.plan, "PLAN.json", NULL,
+     "in place of a precision: the forms that onnxpress plan chose, with the same samples"},
     {"--data", NULL, FLAG_TEXT, &options.data, "D", NULL,
      "calibration samples: .npz, .npy or a folder"},
+    {"--stats", NULL, FLAG_TEXT, &options.stats, "S.oxc", NULL,
+     "what calibrate found of this model and these samples: ranges are taken from it"},
     {"--labels", NULL, FLAG_TEXT, &options.labels, "FILE.npy", NULL,
      "labels, in place of those in D"},
     {"--min-sqnr", NULL, FLAG_REAL, &options.min_sqnr, "DB", NULL,
@@ -55,8 +66,9 @@ static const flag own[] = {
      "only these operators; repeatable"},
     {"--exclude-op-types", NULL, FLAG_LIST, &options.exclude_op_types, "GLOB", NULL,
      "not these operators; repeatable"},
-    {"--layer", NULL, FLAG_LIST, &options.layers, "GLOB=TECHNIQUE", NULL,
-     "what to do with these nodes: a name that onnxpress techniques prints, or float; repeatable"},
+    {"--layer", NULL, FLAG_LIST, &options.layers, "GLOB=T[:PARAMS]", NULL,
+     "what to do with these nodes: a technique that onnxpress techniques prints, or float; "
+     "repeatable"},
     {"--keep", NULL, FLAG_SWITCH, &options.keep, NULL, NULL, "write also what misses a bound"},
     {"--dry-run", NULL, FLAG_SWITCH, &options.dry_run, NULL, NULL, "do all but write the model"},
     {"--no-metadata", NULL, FLAG_SWITCH, &options.no_metadata, NULL, NULL,
@@ -86,7 +98,12 @@ static void set_options(oxp_compress_options *o)
     o->precision = options.precision;
     o->pipeline = options.pipeline;
     o->order = options.order;
+    o->target_size = options.target_size;
+    o->target_ratio = options.target_ratio;
+    o->target_bpw = options.target_bpw;
+    o->plan = options.plan;
     o->data = options.data;
+    o->stats = options.stats;
     o->labels = options.labels;
     o->calibration_method = options.method;
     o->quant_format = options.format;
@@ -115,7 +132,9 @@ static int run(oxp_ctx *ctx, const char *const *positional)
 {
     if (!options.output && !options.dry_run)
         return fail(2, "E-USAGE", "compress needs -o OUT");
-    if (!options.precision && !options.pipeline)
+    bool planned =
+        options.plan || options.target_size || options.target_ratio > 0 || options.target_bpw > 0;
+    if (!options.precision && !options.pipeline && !planned)
         return fail(
             2, "E-USAGE",
             "compress needs --precision: w8a8 (with samples, --data D), or dynamic, w8, fp16 or "

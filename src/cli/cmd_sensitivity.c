@@ -2,7 +2,7 @@
 #include "cli/cli.h"
 
 static struct {
-    const char *data, *labels, *estimator, *output_kind, *report;
+    const char *data, *stats, *labels, *estimator, *output_kind, *report;
     double loss;
     bool measure;
     flag_list outputs;
@@ -11,6 +11,9 @@ static struct {
 static const flag own[] = {
     {"--data", NULL, FLAG_TEXT, &options.data, "D", NULL,
      "samples: .npz, .npy or a folder; labels in it serve the empirical estimator"},
+    {"--stats", NULL, FLAG_TEXT, &options.stats, "S.oxc", NULL,
+     "what calibrate found of this model: gradients are taken from it; without --data there are "
+     "no losses of candidates"},
     {"--estimator", NULL, FLAG_WORD, &options.estimator, "E",
      "factor|sampled|exact|forward|empirical",
      "factor: random signs through the factor of the outputs' information; sampled: labels drawn "
@@ -33,10 +36,11 @@ static const flag own[] = {
 
 static int run(oxp_ctx *ctx, const char *const *positional)
 {
-    if (check_samples("sensitivity", options.data, true))
+    if (check_samples("sensitivity", options.data, options.stats == NULL))
         return 2;
     oxp_sensitivity_options o = OXP_SENSITIVITY_OPTIONS_INIT;
     input_options(&o.input);
+    o.stats = options.stats;
     o.labels = options.labels;
     o.estimator = options.estimator;
     o.output_kind = options.output_kind;

@@ -62,8 +62,8 @@ static int fill_descriptors(void)
 /* ---- commands ---- */
 
 const command *const command_table[] = {
-    &compress_command, &run_command,       &compare_command,
-    &info_command,     &samples_command,   &sensitivity_command,
+    &compress_command, &calibrate_command, &run_command,         &compare_command,
+    &info_command,     &samples_command,   &sensitivity_command, &plan_command,
     &deploy_command,   &operators_command, &techniques_command,
 };
 const size_t command_count = sizeof command_table / sizeof *command_table;
@@ -115,9 +115,9 @@ static int run_command_line(const command *c, int argc, char **argv)
 {
     flag_group groups[COMMAND_GROUPS_MAX];
     size_t group_count = command_groups(c, groups), positional_count = 0;
-    const char *positional[4];
-    int status =
-        parse_flags(groups, group_count, argc, argv, positional, &positional_count, c->positional);
+    const char *positional[POSITIONAL_MAX + 1] = {NULL};
+    int status = parse_flags(groups, group_count, argc, argv, positional, &positional_count,
+                             c->positional + c->positional_more);
     if (status)
         return status;
     if (positional_count < c->positional)

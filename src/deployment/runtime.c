@@ -271,7 +271,8 @@ static bool is_last_term(const oxp_graph_node *add, const oxp_graph_node *n)
     for (size_t i = 0; i < add->input_count; i++) {
         const oxp_graph_node *from = maker(add, i);
         if (from && from->index > n->index && from->index < add->index &&
-            (is_one_of(from, products) || is_type(from, "BatchNormalization")) && only_reader(n) != from)
+            (is_one_of(from, products) || is_type(from, "BatchNormalization")) &&
+            only_reader(n) != from)
             return false;
     }
     return true;
@@ -436,9 +437,9 @@ static uint32_t owner(const model *m, const oxp_graph *g, uint32_t value)
     return value;
 }
 
-static const char *const in_place[] = {"Relu", "Clip", "Add",       "Sub",         "Mul", "Div",
-                                       "Elu",  "Tanh", "LeakyRelu", "HardSigmoid", "Sigmoid",
-                                       "Gelu", "Erf",  NULL};
+static const char *const in_place[] = {"Relu",    "Clip", "Add",  "Sub",       "Mul",
+                                       "Div",     "Elu",  "Tanh", "LeakyRelu", "HardSigmoid",
+                                       "Sigmoid", "Gelu", "Erf",  NULL};
 
 /* The node whose inputs decide whether the result of `n` takes an input's memory: itself, or the
  * Add that was fused into it, whose other term is what a convolution adds to. */

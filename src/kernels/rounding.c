@@ -1,5 +1,5 @@
-/* rounding.c - see rounding.h. Rows go through in small groups, so that a row of the factor is read
- * once for all of them. */
+/* rounding.c - see rounding.h. Rows go through in groups, whose products with H are taken at once;
+ * fewer at a time take their planes, so that what a row of the factor is added to stays near. */
 #include "kernels/rounding.h"
 
 #include <math.h>
@@ -10,7 +10,8 @@
 #include "kernels/gemm.h"
 #include "kernels/vector.h"
 
-#define GROUP 16 /* rows at a time */
+#define GROUP 64 /* rows at a time */
+#define NEAR 16  /* of them, for the nearest plane */
 #define ROUNDS 8 /* of descent and refit, at most */
 
 typedef struct group { /* of at most GROUP rows, with the memory that they need */
@@ -18,7 +19,8 @@ typedef struct group { /* of at most GROUP rows, with the memory that they need 
     size_t block_count, columns, rows;
     const float *w;
     int limit;
-    float *e, *he, *hv, *targets; /* [GROUP, columns] */
+    float *e, *he, *best_he, *hv; /* [GROUP, columns] */
+    float *targets;               /* [NEAR, columns] */
     int8_t *codes, *best;
     double *gradient;    /* [columns] */
     float chosen[GROUP]; /* scales of `best` */
@@ -110,20 +112,29 @@ OXP_VECTORISED static void add_multiple(float *restrict to, const float *restric
         to[j] += factor * row[j];
 }
 
-/* targets: v in the factor's order, on which what later columns left is piled up. */
-static void nearest_plane(const oxp_round_block *b, group *g, const float *scales)
+/* Of `rows` rows from `first` on. targets: v in the factor's order, on which what later columns
+ * left is piled up. */
+static void nearest_plane(const oxp_round_block *b, group *g, const float *scales, size_t first,
+                          size_t rows)
 {
     size_t n = b->count;
-    for (size_t r = 0; r < g->rows; r++)
+    for (size_t r = 0; r < rows; r++)
         for (size_t i = 0; i < n; i++)
-            g->targets[r * n + i] = g->w[r * g->columns + b->first + b->order[i]];
+            g->targets[r * n + i] = g->w[(first + r) * g->columns + b->first + b->order[i]];
     for (size_t i = n; i-- > 0;)
-        for (size_t r = 0; r < g->rows; r++) {
-            size_t at = r * g->columns + b->first + b->order[i];
-            float q = code_of(g->targets[r * n + i], scales[r], (float)g->limit);
+        for (size_t r = 0; r < rows; r++) {
+            size_t at = (first + r) * g->columns + b->first + b->order[i];
+            float scale = scales[first + r];
+            float q = code_of(g->targets[r * n + i], scale, (float)g->limit);
             g->codes[at] = (int8_t)q;
-            add_multiple(&g->targets[r * n], &b->factor[i * n], g->w[at] - q * scales[r], i);
+            add_multiple(&g->targets[r * n], &b->factor[i * n], g->w[at] - q * scale, i);
         }
+}
+
+static void nearest_planes(const oxp_round_block *b, group *g, const float *scales)
+{
+    for (size_t r = 0; r < g->rows; r += NEAR)
+        nearest_plane(b, g, scales, r, g->rows - r < NEAR ? g->rows - r : NEAR);
 }
 
 static void nearest_codes(const oxp_round_block *b, group *g, const float *scales)
@@ -243,80 +254,91 @@ static float refit(const float *hv, const int8_t *codes, size_t columns, float s
 
 /* ---- rows ---- */
 
-/* e, H e and the sums of the rows. */
-static void measure(group *g, const int8_t *codes, const float *scales, double *sums)
+static void errors(float *e, const float *w, const int8_t *codes, float scale, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        e[i] = w[i] - (float)codes[i] * scale;
+}
+
+/* H e into `he`, and the sums of the rows. */
+static void measure(group *g, const int8_t *codes, const float *scales, float *he, double *sums)
 {
     for (size_t r = 0; r < g->rows; r++)
-        for (size_t i = r * g->columns; i < (r + 1) * g->columns; i++)
-            g->e[i] = g->w[i] - (float)codes[i] * scales[r];
-    times_h(g->blocks, g->block_count, g->e, g->rows, g->columns, g->he);
+        errors(&g->e[r * g->columns], &g->w[r * g->columns], &codes[r * g->columns], scales[r],
+               g->columns);
+    times_h(g->blocks, g->block_count, g->e, g->rows, g->columns, he);
     for (size_t r = 0; r < g->rows; r++)
-        sums[r] = inner(&g->e[r * g->columns], &g->he[r * g->columns], g->columns);
+        sums[r] = inner(&g->e[r * g->columns], &he[r * g->columns], g->columns);
 }
 
 /* The nearest planes with the scales of the first solution, where they are better than it. */
 static void take_planes(group *g, const float *scales)
 {
     double sums[GROUP];
+    size_t n = g->columns;
     for (size_t k = 0; k < g->block_count; k++) {
         const oxp_round_block *b = &g->blocks[k];
         if (b->factor)
-            nearest_plane(b, g, scales);
+            nearest_planes(b, g, scales);
         else
             nearest_codes(b, g, scales);
     }
-    measure(g, g->codes, scales, sums);
+    measure(g, g->codes, scales, g->he, sums);
     for (size_t r = 0; r < g->rows; r++)
         if (sums[r] < g->least[r]) {
             g->least[r] = sums[r];
-            memcpy(&g->best[r * g->columns], &g->codes[r * g->columns], g->columns);
+            memcpy(&g->best[r * n], &g->codes[r * n], n);
+            memcpy(&g->best_he[r * n], &g->he[r * n], n * sizeof *g->he);
         }
 }
 
-/* Descent and refit in turn from the best found. */
-static void polish(group *g)
+/* Descent and refit in turn from the best of a row; returns its sum, from the H e that they kept.
+ * */
+static double polish_row(group *g, size_t r)
 {
-    double sums[GROUP];
-    measure(g, g->best, g->chosen, sums);
-    times_h(g->blocks, g->block_count, g->w, g->rows, g->columns, g->hv);
-    for (size_t r = 0; r < g->rows; r++) {
-        const float *hv = &g->hv[r * g->columns];
-        int8_t *codes = &g->best[r * g->columns];
-        double least = 1e-12 * fmax(inner(&g->w[r * g->columns], hv, g->columns), 0);
-        for (size_t i = 0; i < g->columns; i++)
-            g->gradient[i] = (double)g->he[r * g->columns + i];
-        for (int round = 0; round < ROUNDS; round++) {
-            double gained = oxp_round_descend(g->blocks, g->block_count, g->limit, g->chosen[r],
-                                              least, codes, g->gradient);
-            float fitted = refit(hv, codes, g->columns, g->chosen[r], g->gradient);
-            bool still = fitted == g->chosen[r] || (round > 0 && !(gained > 0));
-            g->chosen[r] = fitted;
-            if (still)
-                break;
-        }
+    size_t n = g->columns;
+    const float *w = &g->w[r * n], *hv = &g->hv[r * n];
+    float *e = &g->e[r * n];
+    int8_t *codes = &g->best[r * n];
+    double least = 1e-12 * fmax(inner(w, hv, n), 0), sum = 0;
+    for (size_t i = 0; i < n; i++)
+        g->gradient[i] = (double)g->best_he[r * n + i];
+    for (int round = 0; round < ROUNDS; round++) {
+        double gained = oxp_round_descend(g->blocks, g->block_count, g->limit, g->chosen[r], least,
+                                          codes, g->gradient);
+        float fitted = refit(hv, codes, n, g->chosen[r], g->gradient);
+        bool still = fitted == g->chosen[r] || (round > 0 && !(gained > 0));
+        g->chosen[r] = fitted;
+        if (still)
+            break;
     }
+    errors(e, w, codes, g->chosen[r], n);
+    for (size_t i = 0; i < n; i++)
+        sum += (double)e[i] * g->gradient[i];
+    return sum;
 }
 
 static void round_group(group *g, int8_t *codes, float *scales, oxp_round_error *error)
 {
-    double first[GROUP], last[GROUP];
-    measure(g, codes, scales, first);
+    double first[GROUP];
+    size_t n = g->columns;
+    measure(g, codes, scales, g->best_he, first);
     for (size_t r = 0; r < g->rows; r++) {
         g->least[r] = first[r];
         g->chosen[r] = scales[r];
     }
-    memcpy(g->best, codes, g->rows * g->columns);
+    memcpy(g->best, codes, g->rows * n);
     take_planes(g, scales);
-    polish(g);
-    measure(g, g->best, g->chosen, last);
+    times_h(g->blocks, g->block_count, g->w, g->rows, n, g->hv);
     for (size_t r = 0; r < g->rows; r++) {
-        bool better = last[r] < first[r];
+        double last = polish_row(g, r);
+        bool better = last < first[r];
         if (better) {
-            memcpy(&codes[r * g->columns], &g->best[r * g->columns], g->columns);
+            memcpy(&codes[r * n], &g->best[r * n], n);
             scales[r] = g->chosen[r];
         }
         error->before += first[r];
-        error->after += better ? last[r] : first[r];
+        error->after += better ? last : first[r];
     }
 }
 
@@ -327,15 +349,16 @@ oxp_status oxp_round_rows(oxp_ctx *ctx, const oxp_round_block *blocks, size_t bl
     group g = {.blocks = blocks, .block_count = block_count, .columns = columns, .limit = limit};
     oxp_arena arena;
     oxp_arena_init(&arena, ctx);
-    size_t count = GROUP * columns;
+    size_t count = (rows < GROUP ? rows : GROUP) * columns;
     g.e = oxp_arena_alloc(&arena, count, sizeof *g.e);
     g.he = oxp_arena_alloc(&arena, count, sizeof *g.he);
+    g.best_he = oxp_arena_alloc(&arena, count, sizeof *g.best_he);
     g.hv = oxp_arena_alloc(&arena, count, sizeof *g.hv);
-    g.targets = oxp_arena_alloc(&arena, count, sizeof *g.targets);
+    g.targets = oxp_arena_alloc(&arena, NEAR * columns, sizeof *g.targets);
     g.codes = oxp_arena_alloc(&arena, count, 1);
     g.best = oxp_arena_alloc(&arena, count, 1);
     g.gradient = oxp_arena_alloc(&arena, columns, sizeof *g.gradient);
-    bool enough = g.e && g.he && g.hv && g.targets && g.codes && g.best && g.gradient;
+    bool enough = g.e && g.he && g.best_he && g.hv && g.targets && g.codes && g.best && g.gradient;
     for (size_t r = 0; enough && r < rows; r += GROUP) {
         g.rows = rows - r < GROUP ? rows - r : GROUP;
         g.w = w + r * columns;

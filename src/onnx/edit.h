@@ -18,6 +18,17 @@ oxp_status oxp_edit_unique_name(const char **out, oxp_model *model, const char *
 oxp_status oxp_edit_add_initializer(oxp_model *model, oxp_graph_proto *g, const char *name,
                                     oxp_dtype dtype, int rank, const int64_t *dims,
                                     const void *data);
+/* Adds a sparse initializer: `values` at the ascending `places` of the flattened tensor, zero
+ * elsewhere. The IR version rises to 6, which knows it. */
+typedef struct oxp_sparse_list {
+    oxp_dtype dtype;
+    size_t count;
+    const int64_t *places; /* [count] */
+    const void *values;    /* [count] */
+} oxp_sparse_list;
+oxp_status oxp_edit_add_sparse_initializer(oxp_model *model, oxp_graph_proto *g, const char *name,
+                                           const oxp_sparse_list *list, int rank,
+                                           const int64_t *dims);
 /* Replaces the data (and type, and shape) of a TensorProto: initializer or Constant attribute. */
 oxp_status oxp_edit_set_tensor(oxp_model *model, oxp_tensor_proto *t, oxp_dtype dtype, int rank,
                                const int64_t *dims, const void *data);

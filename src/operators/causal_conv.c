@@ -3,11 +3,17 @@
  *
  *     Y[b, c, t] = f(bias[c] + sum_k W[c, k] P[b, c, t + k])      P = past [B, C, K - 1] and X
  *
- * f is nothing or SiLU. The present state is the end of P; without a past it is zero.
+ * f is nothing or SiLU. The present state is the end of P; without a past it is zero. Backward runs
+ * the channel again for what stands inside f, z: with dz = f'(z) dy,
+ *
+ *     dP[t + k] += W[k] dz[t]      dW[k] += P[t + k] dz[t]      dbias += dz[t]
+ *
+ * and the present's gradient is added to the end of dP.
  * https://onnx.ai/onnx/operators/onnx__CausalConvWithState.html */
 #include <math.h>
 #include <string.h>
 
+#include "operators/gradient.h"
 #include "operators/movement.h"
 #include "operators/real.h"
 
@@ -107,6 +113,79 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
+/* ---- backward ---- */
+
+/* d silu(z) / dz = s + z s (1 - s), s = 1 / (1 + e^-z) */
+static double slope(const causal_state *s, double z)
+{
+    double sigmoid = 1.0 / (1.0 + exp(-z));
+    return s->silu ? sigmoid + z * sigmoid * (1.0 - sigmoid) : 1.0;
+}
+
+/* One channel: dline [K - 1 + L] and dw [K] are added to; returns dbias. dy NULL: zero. */
+static double back_channel(const causal_state *s, const float *line, const float *w, float bias,
+                           const float *dy, double *dline, double *dw)
+{
+    double dbias = 0;
+    for (size_t t = 0; dy && t < s->length; t++) {
+        double z = (double)bias;
+        for (size_t k = 0; k < s->kernel; k++)
+            z += (double)w[k] * (double)line[t + k];
+        double dz = slope(s, z) * (double)dy[t];
+        dbias += dz;
+        for (size_t k = 0; k < s->kernel; k++) {
+            dline[t + k] += (double)w[k] * dz;
+            dw[k] += (double)line[t + k] * dz;
+        }
+    }
+    return dbias;
+}
+
+static void add_doubles(float *to, const double *from, size_t count)
+{
+    for (size_t i = 0; to && i < count; i++)
+        to[i] += (float)from[i];
+}
+
+static float *row(float *values, size_t i, size_t width)
+{
+    return values ? values + i * width : NULL;
+}
+
+static oxp_status backward(oxp_node *n)
+{
+    const causal_state *s = n->state;
+    size_t kept = s->kernel - 1, length = s->length;
+    const float *bias, *past, *x = oxp_real_in(n, 0), *w = oxp_real_in(n, 1);
+    const float *dy = oxp_dout(n, 0), *dpresent = oxp_dout(n, 1);
+    float *line = oxp_node_scratch(n, kept + length, sizeof *line), *dbias = oxp_din(n, 2);
+    double *dline = oxp_node_scratch(n, kept + length, sizeof *dline);
+    double *dw = oxp_node_scratch(n, s->kernel, sizeof *dw);
+    OXP_TRY(oxp_real_in_optional(n, 2, &bias));
+    OXP_TRY(oxp_real_in_optional(n, 3, &past));
+    if (!x || !w || !line || !dline || !dw)
+        return n->ctx->status;
+    memset(line, 0, kept * sizeof *line);
+    for (size_t i = 0; i < s->batch * s->channels; i++) {
+        size_t c = i % s->channels;
+        memset(dline, 0, (kept + length) * sizeof *dline);
+        memset(dw, 0, s->kernel * sizeof *dw);
+        if (past)
+            memcpy(line, past + i * kept, kept * sizeof *line);
+        memcpy(line + kept, x + i * length, length * sizeof *line);
+        double sum = back_channel(s, line, w + c * s->kernel, bias ? bias[c] : 0.0f,
+                                  dy ? dy + i * length : NULL, dline, dw);
+        for (size_t k = 0; dpresent && k < kept; k++)
+            dline[length + k] += (double)dpresent[i * kept + k];
+        add_doubles(row(oxp_din(n, 0), i, length), dline + kept, length);
+        add_doubles(row(oxp_din(n, 1), c, s->kernel), dw, s->kernel);
+        add_doubles(row(oxp_din(n, 3), i, kept), dline, kept);
+        if (dbias)
+            dbias[c] += (float)sum;
+    }
+    return OXP_OK;
+}
+
 static void cost(const oxp_node *n, oxp_cost *c)
 {
     const causal_state *s = n->state;
@@ -123,6 +202,8 @@ const oxp_operator oxp_op_causal_conv_with_state_27 = {
     .max_out = 2,
     .prepare = prepare,
     .forward = forward,
+    .backward = backward,
+    .saves = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 3,
     .cost = cost,
     .examples = (const char *const[]){"X[2,3,5] W[3,1,4]; outputs=2",
                                       "X[1,2,1] W[2,1,3] B[2] P[1,2,2]; activation='silu' "

@@ -5,9 +5,13 @@
  *
  * n is dft_length or the axis; X is cut or padded with zeros. onesided gives the n / 2 + 1 values
  * that the others follow from; its inverse takes those and gives the real signal Y[..., 1]. The
- * axis is an attribute (default 1) up to opset 19, an input (default -2) from 20 on.
+ * axis is an attribute (default 1) up to opset 19, an input (default -2) from 20 on. The map is
+ * linear: backward is its adjoint, the transform with the conjugate root and the same factor.
  * https://onnx.ai/onnx/operators/onnx__DFT.html */
+#include <string.h>
+
 #include "operators/fourier.h"
+#include "operators/gradient.h"
 #include "operators/movement.h"
 #include "operators/real.h"
 
@@ -136,6 +140,64 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
+/* ---- backward ---- */
+
+/* dY of one line, zero where nothing was written. */
+static void read_dy(const dft_state *s, const float *dy, size_t first, double *line)
+{
+    memset(line, 0, 2 * s->length * sizeof *line);
+    for (size_t k = 0; k < s->out_axis; k++)
+        for (size_t part = 0; part < s->out_parts; part++)
+            line[2 * k + part] = (double)dy[(first + k * s->inner) * s->out_parts + part];
+}
+
+/* The adjoint of oxp_fourier_run(). */
+static void run_adjoint(const oxp_fourier *f, double *line, bool inverse)
+{
+    double n = (double)f->n;
+    oxp_fourier_run(f, line, !inverse);
+    for (size_t i = 0; i < 2 * f->n; i++)
+        line[i] *= inverse ? 1 / n : n;
+}
+
+/* The adjoint of read_line(): what came from one element is added to it. */
+static void add_line(const dft_state *s, float *dx, size_t first, const double *line)
+{
+    bool mirrored = s->inverse && s->onesided;
+    size_t kept = mirrored ? s->length / 2 + 1 : s->length;
+    for (size_t k = 0; k < s->length; k++) {
+        size_t from = k < kept ? k : s->length - k;
+        bool is_real = mirrored && (k == 0 || 2 * k == s->length);
+        float *to = dx + (first + from * s->inner) * s->in_parts;
+        if (from >= s->in_axis)
+            continue;
+        to[0] += (float)line[2 * k];
+        if (s->in_parts == 2 && !is_real)
+            to[1] += (float)(k < kept ? line[2 * k + 1] : -line[2 * k + 1]);
+    }
+}
+
+static oxp_status backward(oxp_node *n)
+{
+    const dft_state *s = n->state;
+    const float *dy = oxp_dout(n, 0);
+    float *dx = oxp_din(n, 0);
+    oxp_fourier fourier;
+    if (!dy || !dx)
+        return OXP_OK;
+    OXP_TRY(oxp_fourier_open(&fourier, n, s->length));
+    double *line = oxp_node_scratch(n, 2 * s->length, sizeof *line);
+    if (!line)
+        return n->ctx->status;
+    for (size_t o = 0; o < s->outer; o++)
+        for (size_t i = 0; i < s->inner; i++) {
+            read_dy(s, dy, o * s->out_axis * s->inner + i, line);
+            run_adjoint(&fourier, line, s->inverse);
+            add_line(s, dx, o * s->in_axis * s->inner + i, line);
+        }
+    return OXP_OK;
+}
+
 const oxp_operator oxp_op_dft_17 = {
     .domain = "",
     .type = "DFT",
@@ -147,8 +209,10 @@ const oxp_operator oxp_op_dft_17 = {
     .values = 1 << 1,
     .prepare = prepare,
     .forward = forward,
-    .examples = (const char *const[]){"X[1,8,2]", "X[2,5,3,1]; axis=2 onesided=1",
-                                      "X[1,5,2] L[]:i64={7}; inverse=1", NULL},
+    .backward = backward,
+    .examples =
+        (const char *const[]){"X[1,8,2]", "X[2,5,3,1]; axis=2 onesided=1",
+                              "X[1,5,2] L[]:i64={7}; inverse=1", "X[1,9,2] L[]:i64={6}", NULL},
 };
 
 const oxp_operator oxp_op_dft_20 = {
@@ -162,7 +226,9 @@ const oxp_operator oxp_op_dft_20 = {
     .values = 1 << 1 | 1 << 2,
     .prepare = prepare,
     .forward = forward,
+    .backward = backward,
     .examples = (const char *const[]){"X[1,8,2]", "X[2,5,3,1] _ A[]:i64={1}; onesided=1",
                                       "X[1,4,2]:f64 L[]:i64={6}; inverse=1 onesided=1",
+                                      "X[2,3,2] L[]:i64={7}; inverse=1 onesided=1",
                                       "X[1,6,1]:f16 L[]:i32={4}", NULL},
 };

@@ -4,9 +4,15 @@
  *     Y[b, f, k] = sum_j w[j] X[b, f * step + j] e^(-2 pi i j k / n)        Y[B, frames, K, 2]
  *
  * n is the length of the window, or frame_length; frames = (L - n) / step + 1; K = n, or n / 2 + 1
- * with onesided (the default, for real signals alone).
+ * with onesided (the default, for real signals alone). With G the adjoint transform of dY,
+ *
+ *     dX[b, f * step + j] += w[j] G[b, f, j]        dw[j] += sum over b, f, parts of X G
+ *
  * https://onnx.ai/onnx/operators/onnx__STFT.html */
+#include <string.h>
+
 #include "operators/fourier.h"
+#include "operators/gradient.h"
 #include "operators/movement.h"
 #include "operators/real.h"
 
@@ -90,6 +96,63 @@ static oxp_status forward(oxp_node *n)
     return OXP_OK;
 }
 
+/* ---- backward ---- */
+
+/* G of one frame: the inverse transform times n; bins that were not written have no part. */
+static void frame_gradient(const stft_state *s, const oxp_fourier *fourier, const float *dy,
+                           double *line)
+{
+    memset(line, 0, 2 * s->length * sizeof *line);
+    for (size_t k = 0; k < 2 * s->bins; k++)
+        line[k] = (double)dy[k];
+    oxp_fourier_run(fourier, line, true);
+    for (size_t i = 0; i < 2 * s->length; i++)
+        line[i] *= (double)s->length;
+}
+
+/* x: the frame's samples where dw is wanted; window NULL: ones. */
+static void add_frame(const stft_state *s, const double *line, const float *x, const float *window,
+                      float *dx, double *dw)
+{
+    for (size_t j = 0; j < s->length; j++)
+        for (size_t part = 0; part < s->parts; part++) {
+            size_t at = j * s->parts + part;
+            double g = line[2 * j + part];
+            if (dx)
+                dx[at] += (float)((window ? (double)window[j] : 1.0) * g);
+            if (dw)
+                dw[j] += (double)x[at] * g;
+        }
+}
+
+static oxp_status backward(oxp_node *n)
+{
+    const stft_state *s = n->state;
+    const float *dy = oxp_dout(n, 0), *x = NULL, *window = NULL;
+    float *dx = oxp_din(n, 0), *window_gradient = oxp_din(n, 2);
+    oxp_fourier fourier;
+    if (!dy || (!dx && !window_gradient))
+        return OXP_OK;
+    OXP_TRY(oxp_real_in_optional(n, 0, &x));
+    OXP_TRY(oxp_real_in_optional(n, 2, &window));
+    OXP_TRY(oxp_fourier_open(&fourier, n, s->length));
+    double *line = oxp_node_scratch(n, 2 * s->length, sizeof *line);
+    double *dw = oxp_node_scratch(n, s->length, sizeof *dw);
+    if (!line || !dw)
+        return n->ctx->status;
+    memset(dw, 0, s->length * sizeof *dw);
+    for (size_t b = 0; b < s->batch; b++)
+        for (size_t f = 0; f < s->frames; f++) {
+            size_t first = (b * s->samples + f * s->step) * s->parts;
+            frame_gradient(s, &fourier, dy + (b * s->frames + f) * s->bins * 2, line);
+            add_frame(s, line, x + first, window, dx ? dx + first : NULL,
+                      window_gradient ? dw : NULL);
+        }
+    for (size_t j = 0; window_gradient && j < s->length; j++)
+        window_gradient[j] += (float)dw[j];
+    return OXP_OK;
+}
+
 const oxp_operator oxp_op_stft_17 = {
     .domain = "",
     .type = "STFT",
@@ -101,6 +164,8 @@ const oxp_operator oxp_op_stft_17 = {
     .values = 1 << 1 | 1 << 3,
     .prepare = prepare,
     .forward = forward,
+    .backward = backward,
+    .saves = 1 << 0 | 1 << 2,
     .examples = (const char *const[]){"X[1,16,1] S[]:i64={4} W[8]",
                                       "X[2,16,1] S[]:i64={3} _ L[]:i64={5}; onesided=0",
                                       "X[1,9,2] S[]:i32={2} W[6]; onesided=0",

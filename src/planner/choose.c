@@ -1,6 +1,7 @@
 /* choose.c - the main job's choices: what the sites have to do, where integers pay, which scales
  * the activations get, and what that takes back. */
 #include "planner/compress_steps.h"
+#include "planner/stats.h"
 
 #include <math.h>
 #include <string.h>
@@ -111,12 +112,15 @@ static oxp_status place(oxp_compression *c)
     bool *selected = oxp_arena_alloc(&c->arena, n, sizeof *selected);
     bool *is_forced = c->is_forced = oxp_arena_alloc(&c->arena, n, sizeof *is_forced);
     const oxp_technique **forced = oxp_arena_alloc(&c->arena, n, sizeof *forced);
-    if (!selected || !is_forced || !forced)
+    oxp_params *params = oxp_arena_alloc(&c->arena, n, sizeof *params);
+    if (!selected || !is_forced || !forced || !params)
         return OXP_ELIMIT;
     oxp_selection selection = {o->nodes, o->exclude_nodes, o->op_types, o->exclude_op_types,
                                o->layers};
-    OXP_TRY(oxp_select(&selection, c->graph, c->sites, c->site_count, selected, is_forced, forced));
-    oxp_place(c->choices, c->sites, c->site_count, selected, is_forced, forced, &c->placement);
+    OXP_TRY(oxp_select(&selection, c->graph, c->sites, c->site_count, selected, is_forced, forced,
+                       params));
+    oxp_place(c->choices, c->sites, c->site_count, selected, is_forced, forced, params,
+              &c->placement);
     for (size_t i = 0; i < c->site_count; i++)
         if (c->choices[i].technique && c->choices[i].technique->needs_data && !c->has_samples)
             return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE", "technique %s needs samples (--data D)",
@@ -196,8 +200,10 @@ static oxp_status calibrate(oxp_compression *c)
         return OXP_ELIMIT;
     list_watches(c, &islands);
     size_t judge_count = list_judges(c, &islands, chosen, judges);
+    oxp_calibration_options options = c->calibration;
+    OXP_TRY(oxp_stats_seen(&options.seen, c, judges, judge_count));
     return oxp_calibrate(&c->ranges, &c->arena, c->graph, &c->samples.source, c->fit, c->fit_count,
-                         c->watches, c->watch_count, judges, judge_count, &c->calibration);
+                         c->watches, c->watch_count, judges, judge_count, &options);
 }
 
 /* What the samples never ran has no range: a branch never taken. */

@@ -260,6 +260,44 @@ oxp_status oxp_composition_note(oxp_composition *c, const oxp_site *s, const oxp
     return status;
 }
 
+/* ---- stages that rewrite the model ---- */
+
+static oxp_status note_rewritten(oxp_composition *c, const oxp_site *s)
+{
+    int part;
+    oxp_composed_weight *w = oxp_composition_find(c, s->value->name, &part);
+    const float *numbers;
+    float *owned;
+    if (!w || part)
+        return OXP_OK;
+    w->is_reshaped |= s->value->constant.count != size_of(w);
+    if (w->is_reshaped)
+        return OXP_OK;
+    OXP_TRY(need_original(w, c->ctx));
+    OXP_TRY(keep(&w->after[c->stages], c->ctx, NULL, size_of(w)));
+    OXP_TRY(oxp_site_numbers(&numbers, &owned, c->ctx, s));
+    oxp_site_matrix(w->after[c->stages], numbers, s);
+    oxp_free(owned);
+    w->changed[c->stages] = true;
+    return keep(&w->alone[c->stages], c->ctx, w->after[c->stages], size_of(w));
+}
+
+oxp_status oxp_composition_rewritten(oxp_composition *c, oxp_model *model)
+{
+    oxp_arena arena;
+    oxp_graph *graph;
+    oxp_site *sites;
+    size_t count = 0;
+    oxp_arena_init(&arena, c->ctx);
+    oxp_status status = oxp_graph_build(&graph, &arena, model);
+    if (status == OXP_OK)
+        status = oxp_sites_find(&sites, &count, &arena, graph);
+    for (size_t i = 0; i < count && status == OXP_OK; i++)
+        status = note_rewritten(c, &sites[i]);
+    oxp_arena_free(&arena);
+    return status;
+}
+
 /* ---- the end of a stage ---- */
 
 static void multiply(float *out, const oxp_composed_weight *w)

@@ -56,6 +56,8 @@ oxp_status oxp_composition_also(void *user, const oxp_fit_input *in, const oxp_f
 /* A weight as a choice that has no fit leaves it. */
 oxp_status oxp_composition_note(oxp_composition *c, const oxp_site *s, const oxp_choice *choice,
                                 const oxp_codes *codes);
+/* The weights as a stage that rewrote the model left them; it comes first of all. */
+oxp_status oxp_composition_rewritten(oxp_composition *c, oxp_model *model);
 /* Closes a stage: what comes now belongs to the next. */
 oxp_status oxp_composition_end_stage(oxp_composition *c, const oxp_pipeline_stage *stage);
 

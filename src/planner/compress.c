@@ -17,6 +17,7 @@
 #include "planner/compress_steps.h"
 #include "planner/plan.h"
 #include "planner/settings.h"
+#include "planner/stats.h"
 
 #define PREPARE_SAMPLES 4
 
@@ -65,6 +66,14 @@ static oxp_status open_samples(oxp_compression *c)
     c->has_samples = true;
     return oxp_samples_split(&c->samples, &c->arena, &c->fit, &c->fit_count, &c->held,
                              &c->held_count, &c->in_sample);
+}
+
+/* A planned or stored form reads gradients, one in integers ranges. */
+static oxp_status open_stats(oxp_compression *c)
+{
+    bool integers = c->placement.precision == OXP_PRECISION_W8A8;
+    oxp_artefact_parts parts = {.histograms = integers, .fisher = !integers};
+    return c->options->stats ? oxp_stats_open(c, &parts) : OXP_OK;
 }
 
 /* ---- prepare ---- */
@@ -153,6 +162,7 @@ static oxp_status prepare_with(oxp_compression *c, const oxp_fed_samples *fed)
                                    .sample_count = fed->count};
     OXP_TRY(oxp_prepare(&c->prepared, &c->prepare, c->source, &options));
     c->was_prepared = true;
+    OXP_TRY(oxp_stats_check_prepared(c));
     return raise_opset(c, fed->samples, fed->count);
 }
 
@@ -191,6 +201,14 @@ static oxp_status guard(oxp_compression *c)
     }
     if (c->options->min_sqnr_db <= 0 || !oxp_compression_has_integers(c))
         return OXP_OK;
+    /* what earlier stages lost, leaving layers float cannot bring back: then the bound is for what
+     * quantisation adds to it */
+    oxp_reference staged = {0}, *against = &c->reference;
+    if (c->earlier_count) {
+        OXP_TRY(oxp_reference_make(&staged, c->ctx, c->graph, &c->samples.source, c->held,
+                                   c->held_count));
+        against = &staged;
+    }
     oxp_guard g = {.ctx = c->ctx,
                    .prepared = c->raised,
                    .graph = c->graph,
@@ -199,11 +217,13 @@ static oxp_status guard(oxp_compression *c)
                    .codes = c->codes,
                    .narrow_codes = c->narrow_codes,
                    .ranges = &c->ranges,
-                   .reference = &c->reference,
+                   .reference = against,
                    .min_sqnr_db = c->options->min_sqnr_db,
                    .work = c->placement.work,
                    .regions = c->regions};
-    return oxp_guard_run(&g, c->choices, c->cost, &c->sqnr_db);
+    oxp_status status = oxp_guard_run(&g, c->choices, c->cost, &c->sqnr_db);
+    oxp_reference_free(&staged);
+    return status;
 }
 
 /* ---- the job ---- */
@@ -217,14 +237,17 @@ static oxp_status open_output(oxp_compression *c, oxp_output_file **file)
     const oxp_file_id *model_files = oxp_model_files(c->source, &models), *data_files = NULL;
     if (c->samples.dataset)
         data_files = oxp_dataset_files(c->samples.dataset, &data);
-    oxp_file_id *inputs = oxp_arena_alloc(&c->arena, models + data + 1, sizeof *inputs);
+    oxp_file_id *inputs = oxp_arena_alloc(&c->arena, models + data + 2, sizeof *inputs);
     if (!inputs)
         return OXP_ELIMIT;
     memcpy(inputs, model_files, models * sizeof *inputs);
     if (data)
         memcpy(inputs + models, data_files, data * sizeof *inputs);
-    c->output_options = (oxp_output_options){
-        .force = c->options->force, .inputs = inputs, .input_count = models + data};
+    size_t count = models + data;
+    if (c->stats)
+        inputs[count++] = c->stats->id;
+    c->output_options =
+        (oxp_output_options){.force = c->options->force, .inputs = inputs, .input_count = count};
     OXP_TRY(oxp_output_open(file, c->ctx, c->output_path, &c->output_options));
     oxp_status status = c->options->external_data ? oxp_compression_open_data(c) : OXP_OK;
     if (status != OXP_OK)
@@ -275,6 +298,7 @@ oxp_status oxp_compression_prepare(oxp_compression *c, oxp_ctx *ctx, const char 
     OXP_TRY(oxp_settings_resolve(c));
     OXP_TRY(load(c));
     OXP_TRY(open_samples(c));
+    OXP_TRY(open_stats(c));
     OXP_TRY(prepare(c));
     OXP_TRY(oxp_graph_build(&c->graph, &c->arena, c->raised));
     return oxp_sites_find(&c->sites, &c->site_count, &c->arena, c->graph);
@@ -289,6 +313,7 @@ oxp_status oxp_compression_run(oxp_compression *c, oxp_ctx *ctx, const char *mod
     oxp_settings_log(c);
     OXP_TRY(load(c));
     OXP_TRY(open_samples(c));
+    OXP_TRY(open_stats(c));
     oxp_output_file *file;
     OXP_TRY(open_output(c, &file));
     c->seconds_load = now() - start;
@@ -320,6 +345,7 @@ void oxp_compression_free(oxp_compression *c)
     if (c->was_prepared)
         oxp_prepare_release(&c->prepare);
     oxp_model_free(c->prepared);
+    oxp_stats_close(c);
     oxp_samples_close(&c->samples);
     oxp_model_free(c->source);
     oxp_arena_free(&c->arena);

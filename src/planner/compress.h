@@ -60,6 +60,7 @@ typedef struct oxp_compression {
     size_t unseen;                       /* sites in branches that no sample ran */
     double *cost;                        /* by site: noise share alone, NAN */
     struct oxp_plan *plan;               /* a target's or a file's (plan.h), or NULL */
+    struct oxp_stats *stats;             /* --stats (stats.h), or NULL */
     oxp_ranges ranges;
     oxp_watch *watches;
     size_t watch_count;

@@ -24,7 +24,7 @@ double oxp_input_loss(const oxp_reference *r, const oxp_difference *input, const
         const oxp_difference *d = &input[i];
         if (!oxp_dtype_is_float(r->outputs[i].dtype))
             continue;
-        if (oxp_is_categorical(r->kinds[i]))
+        if (oxp_is_categorical(r->kinds[i]) || r->kinds[i] == OXP_KIND_EMBEDDING)
             loss += d->rows ? d->kl / (double)d->rows : 0;
         else if (r->kinds[i] == OXP_KIND_BERNOULLI)
             loss += d->kl;

@@ -1,7 +1,8 @@
 /* loss.h - the loss of an input in nats: KL of the outputs' distribution, original to compressed.
  *
- * Categorical outputs: KL per row. Bernoulli: KL summed over elements. Real values: half the
- * squared error over the output's mean power. Outputs of a float type are added. */
+ * Categorical outputs: KL per row. Bernoulli: KL summed over elements. Embeddings: 1 - cos per row,
+ * in place of a distribution. Real values: half the squared error over the output's mean power.
+ * Outputs of a float type are added. */
 #ifndef OXP_PLANNER_LOSS_H
 #define OXP_PLANNER_LOSS_H
 

@@ -101,6 +101,14 @@ static oxp_status replace_weight(oxp_model **out, const oxp_sensitivity *s, size
     return status;
 }
 
+/* What does not count differs in nothing. */
+static void leave_out(oxp_difference *slots, const oxp_reference *r, const bool *counts)
+{
+    for (size_t k = 0; counts && k < r->count * r->output_count; k++)
+        if (!counts[k % r->output_count])
+            slots[k] = (oxp_difference){0};
+}
+
 /* Loss of each input with the site's weight replaced by b->data. */
 static oxp_status losses_of(bench *b, const oxp_sensitivity *s, size_t site)
 {
@@ -112,6 +120,7 @@ static oxp_status losses_of(bench *b, const oxp_sensitivity *s, size_t site)
         oxp_alloc(&slots, r->ctx, r->count * r->output_count + 1, sizeof *slots, "losses");
     if (status == OXP_OK) {
         status = oxp_evaluate_inputs(slots, r, model, SIZE_MAX, "measure");
+        leave_out(slots, r, s->counts);
         for (size_t i = 0; status == OXP_OK && i < r->count; i++)
             b->losses[i] = oxp_input_loss(r, &slots[i * r->output_count], b->powers);
         oxp_free(slots);

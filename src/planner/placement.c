@@ -98,7 +98,7 @@ static void place_one(oxp_choice *c, const oxp_site *s, const oxp_placement_opti
 
 void oxp_place(oxp_choice *choices, const oxp_site *sites, size_t count, const bool *selected,
                const bool *is_forced, const oxp_technique *const *forced,
-               const oxp_placement_options *options)
+               const oxp_params *forced_params, const oxp_placement_options *options)
 {
     for (size_t i = 0; i < count; i++) {
         oxp_choice *c = &choices[i];
@@ -118,7 +118,9 @@ void oxp_place(oxp_choice *choices, const oxp_site *sites, size_t count, const b
         } else {
             place_one(c, &sites[i], options);
         }
-        if (c->technique && c->technique == options->technique)
+        if (c->technique && is_forced[i] && forced_params)
+            c->params = forced_params[i];
+        else if (c->technique && c->technique == options->technique)
             c->params = options->params;
         else if (c->technique)
             oxp_params_default(&c->params, c->technique->params);

@@ -38,10 +38,11 @@ typedef struct oxp_placement_options {
     bool by_regions;                /* oxp_settle_choices() will weigh the convolutions */
 } oxp_placement_options;
 
-/* Fills choices[count] (limit 127). Reasons live as long as the program. */
+/* Fills choices[count] (limit 127). forced_params: of the forced techniques; NULL: their own.
+ * Reasons live as long as the program. */
 void oxp_place(oxp_choice *choices, const oxp_site *sites, size_t count, const bool *selected,
                const bool *is_forced, const oxp_technique *const *forced,
-               const oxp_placement_options *options);
+               const oxp_params *forced_params, const oxp_placement_options *options);
 
 /* Takes back integer sites that stand where ONNX Runtime would quantise a float layer on its own: a
  * Conv, ConvTranspose or Gemm that reads DequantizeLinear and whose result goes to QuantizeLinear

@@ -71,48 +71,76 @@ static bool site_matches(const oxp_site *s, const char *const *list, bool by_typ
     return false;
 }
 
-static oxp_status split_layer(const chooser *c, const char *text, char glob[512],
-                              const oxp_technique **technique)
+typedef struct layer { /* "GLOB=TECHNIQUE[:PARAMETERS]" */
+    char glob[512];
+    const oxp_technique *technique; /* NULL: float */
+    oxp_params params;
+} layer;
+
+/* The technique that a text begins with, up to its end or a colon; NULL and false: none. */
+static bool starts_with_technique(const char *text, const oxp_technique **out)
+{
+    char name[64];
+    size_t length = strcspn(text, ":");
+    if (length >= sizeof name)
+        return false;
+    snprintf(name, sizeof name, "%.*s", (int)length, text);
+    *out = oxp_technique_find(name);
+    return *out || strcmp(text, "float") == 0;
+}
+
+/* Both names of nodes and parameters may hold `=`: the first behind which a technique stands. */
+static oxp_status split_layer(const chooser *c, const char *text, layer *l)
 {
     char quoted[OXP_QUOTED_MAX];
-    const char *equals = strrchr(text, '=');
-    if (!equals || equals == text || equals - text >= 512)
-        return oxp_fail(c->ctx, OXP_EUSAGE, "E-SELECT", "--layer %s: expected GLOB=TECHNIQUE",
+    const char *equals = strchr(text, '=');
+    if (!equals || equals == text || strlen(text) >= sizeof l->glob)
+        return oxp_fail(c->ctx, OXP_EUSAGE, "E-SELECT",
+                        "--layer %s: expected GLOB=TECHNIQUE[:PARAMETERS]",
                         oxp_quote(quoted, text));
-    snprintf(glob, 512, "%.*s", (int)(equals - text), text);
-    *technique = strcmp(equals + 1, "float") == 0 ? NULL : oxp_technique_find(equals + 1);
-    if (!*technique && strcmp(equals + 1, "float") != 0)
+    while (equals && !starts_with_technique(equals + 1, &l->technique))
+        equals = strchr(equals + 1, '=');
+    if (!equals)
         return oxp_fail(c->ctx, OXP_EUSAGE, "E-SELECT",
                         "--layer %s: no technique of that name; `onnxpress techniques` lists them",
                         oxp_quote(quoted, text));
-    return OXP_OK;
+    snprintf(l->glob, sizeof l->glob, "%.*s", (int)(equals - text), text);
+    if (!l->technique)
+        return OXP_OK;
+    const char *params = equals + 1 + strcspn(equals + 1, ":");
+    params += *params == ':';
+    return oxp_params_parse(&l->params, c->ctx, l->technique->name, l->technique->params, params,
+                            strlen(params));
 }
 
 /* An exact name wins over a glob; among globs the later flag wins. */
 static oxp_status force(const chooser *c, const char *text, bool *is_forced,
-                        const oxp_technique **forced, bool *exact)
+                        const oxp_technique **forced, oxp_params *params, bool *exact)
 {
-    char glob[512], label[OXP_NODE_TEXT_MAX], quoted[OXP_QUOTED_MAX];
-    const oxp_technique *technique;
-    OXP_TRY(split_layer(c, text, glob, &technique));
-    if (!matches_any_node(c->graphs, c->graph_count, glob, false))
+    char label[OXP_NODE_TEXT_MAX], quoted[OXP_QUOTED_MAX];
+    layer l = {0};
+    OXP_TRY(split_layer(c, text, &l));
+    if (!matches_any_node(c->graphs, c->graph_count, l.glob, false))
         return oxp_fail(c->ctx, OXP_EUSAGE, "E-SELECT", "--layer %s matches no node of the model",
                         oxp_quote(quoted, text));
     for (size_t i = 0; i < c->count; i++)
         for (size_t k = 0; k < c->sites[i].consumer_count; k++) {
             oxp_graph_node_label(label, c->sites[i].consumers[k].node);
-            bool same = strcmp(glob, label) == 0;
-            if (!oxp_glob(glob, label) || (exact[i] && !same))
+            bool same = strcmp(l.glob, label) == 0;
+            if (!oxp_glob(l.glob, label) || (exact[i] && !same))
                 continue;
             is_forced[i] = true;
-            forced[i] = technique;
+            forced[i] = l.technique;
+            if (params)
+                params[i] = l.params;
             exact[i] |= same;
         }
     return OXP_OK;
 }
 
 oxp_status oxp_select(const oxp_selection *s, const oxp_graph *graph, const oxp_site *sites,
-                      size_t count, bool *selected, bool *is_forced, const oxp_technique **forced)
+                      size_t count, bool *selected, bool *is_forced, const oxp_technique **forced,
+                      oxp_params *params)
 {
     chooser c = {.ctx = graph->ctx, .sites = sites, .count = count};
     oxp_arena arena;
@@ -136,7 +164,7 @@ oxp_status oxp_select(const oxp_selection *s, const oxp_graph *graph, const oxp_
                       !site_matches(&sites[i], s->exclude_nodes, false) &&
                       !site_matches(&sites[i], s->exclude_op_types, true);
     for (const char *const *l = s->layers; l && *l && status == OXP_OK; l++)
-        status = force(&c, *l, is_forced, forced, exact);
+        status = force(&c, *l, is_forced, forced, params, exact);
     oxp_arena_free(&arena);
     return status;
 }

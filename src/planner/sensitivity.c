@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "planner/stats.h"
+
 #define BOOTSTRAP_DRAWS 1000
 
 /* ---- gradients ---- */
@@ -76,7 +78,7 @@ static oxp_status summarise(oxp_sensitivity_pass *p, const oxp_fisher *f, size_t
             values[i] = f->squares[i * f->targets + t];
         row->fisher_trace = oxp_mean(values, s->inputs);
         row->interval = interval_of(values, s->inputs, seed, work);
-        for (size_t k = 0; k < OXP_CANDIDATES; k++) {
+        for (size_t k = 0; k < OXP_CANDIDATES && s->has_losses; k++) {
             for (size_t i = 0; i < s->inputs; i++)
                 values[i] = 0.5 * p->changes[(i * s->count + p->site_of[t]) * OXP_CANDIDATES + k];
             row->candidates[k].predicted_loss = oxp_mean(values, s->inputs);
@@ -150,18 +152,17 @@ static oxp_status choose_kinds(oxp_sensitivity *s, const oxp_sensitivity_options
             kinds[i] = OXP_KIND_LOGITS;
         else if (word == 1)
             kinds[i] = OXP_KIND_BERNOULLI;
-        else if (word >= 2) /* an embedding's directions count by its power, as real values do */
-            kinds[i] = OXP_KIND_GAUSSIAN;
+        else if (word >= 2)
+            kinds[i] = word == 2 ? OXP_KIND_GAUSSIAN : OXP_KIND_EMBEDDING;
     }
     s->kinds = kinds;
     return OXP_OK;
 }
 
-static oxp_status choose_outputs(bool **out, oxp_sensitivity *s, const oxp_sensitivity_options *o)
+static oxp_status choose_outputs(oxp_sensitivity *s, const oxp_sensitivity_options *o)
 {
     const oxp_graph *g = s->c->graph;
     char quoted[OXP_QUOTED_MAX];
-    *out = NULL;
     if (!o->outputs)
         return OXP_OK;
     bool *counts = oxp_arena_alloc(&s->arena, g->output_count + 1, sizeof *counts);
@@ -176,7 +177,7 @@ static oxp_status choose_outputs(bool **out, oxp_sensitivity *s, const oxp_sensi
                             oxp_quote(quoted, *name));
         counts[i] = true;
     }
-    *out = counts;
+    s->counts = counts;
     return OXP_OK;
 }
 
@@ -195,6 +196,52 @@ static oxp_status choose_estimator(oxp_sensitivity *s, const oxp_sensitivity_opt
         s->estimator = (oxp_estimator)e;
         if (strcmp(o->estimator, oxp_estimator_name(s->estimator)) == 0)
             break;
+    }
+    return OXP_OK;
+}
+
+oxp_status oxp_sensitivity_settle(oxp_sensitivity *s, const oxp_sensitivity_options *options)
+{
+    OXP_TRY(choose_estimator(s, options));
+    OXP_TRY(choose_kinds(s, options));
+    return choose_outputs(s, options);
+}
+
+/* ---- statistics that an artefact holds ---- */
+
+static oxp_status check_stats(oxp_sensitivity *s, const oxp_sensitivity_options *o)
+{
+    oxp_stats_options wanted = {
+        .estimator = o->estimator, .output_kind = o->output_kind, .outputs = o->outputs};
+    if (!s->c->stats)
+        return OXP_OK;
+    const char *text = oxp_stats_gradient_options(&s->arena, &wanted, s->c->ctx->seed);
+    if (!text)
+        return OXP_ELIMIT;
+    OXP_TRY(oxp_artefact_same_options(&s->c->stats->artefact, o->stats, text));
+    if (s->c->has_samples || (!o->measure && !s->without_gradients))
+        return OXP_OK;
+    return oxp_fail(s->c->ctx, OXP_EDATA, "E-STATS-NEEDS-DATA",
+                    "losses are measured by running samples: --measure needs --data D beside "
+                    "--stats");
+}
+
+/* Squares of gradients as the artefact has them. */
+static oxp_status take_squares(oxp_sensitivity_pass *p, oxp_fisher *f, size_t targets)
+{
+    oxp_sensitivity *s = p->s;
+    const oxp_artefact *a = &s->c->stats->artefact;
+    double scale = oxp_artefact_scale(a);
+    *f = (oxp_fisher){.targets = targets, .inputs = s->inputs};
+    f->squares = oxp_arena_alloc(&s->arena, s->inputs * targets + 1, sizeof *f->squares);
+    if (!f->squares)
+        return OXP_ELIMIT;
+    for (size_t t = 0; t < targets; t++) {
+        const oxp_site *site = s->rows[p->site_of[t]].site;
+        const double *of_target;
+        OXP_TRY(oxp_stats_squares(&of_target, s->c, site));
+        for (size_t i = 0; i < s->inputs; i++)
+            f->squares[i * targets + t] = scale * of_target[i * a->fisher.target_count];
     }
     return OXP_OK;
 }
@@ -228,29 +275,29 @@ static oxp_status read_weights(oxp_sensitivity_pass *p)
     return OXP_OK;
 }
 
-static oxp_status gradients(oxp_sensitivity_pass *p, const oxp_sensitivity_options *o)
+static oxp_status gradients(oxp_sensitivity_pass *p)
 {
     oxp_sensitivity *s = p->s;
-    bool *counts;
     size_t targets = 0, cells = s->inputs * s->count * OXP_CANDIDATES;
     oxp_fisher_target *list = oxp_arena_alloc(&s->arena, s->count + 1, sizeof *list);
     p->site_of = oxp_arena_alloc(&s->arena, s->count + 1, sizeof *p->site_of);
     p->changes = oxp_arena_alloc(&s->arena, cells + 1, sizeof *p->changes);
     if (!list || !p->site_of || !p->changes)
         return OXP_ELIMIT;
-    OXP_TRY(choose_outputs(&counts, s, o));
     OXP_TRY(list_targets(p, list, &targets));
     oxp_fisher f;
     oxp_fisher_options options = {.estimator = s->estimator,
                                   .kinds = s->kinds,
-                                  .counts = counts,
+                                  .counts = s->counts,
                                   .key = key_of,
                                   .labels = labels_of,
                                   .gradient = on_gradient,
                                   .user = p};
-    if (targets)
-        OXP_TRY(oxp_fisher_run(&f, &s->arena, s->c->graph, &s->c->samples.source, NULL, s->inputs,
-                               list, targets, &options));
+    if (targets && s->has_losses)
+        OXP_TRY(oxp_fisher_run(&f, &s->arena, s->c->graph, &s->c->samples.source,
+                               s->c->stats ? s->c->fit : NULL, s->inputs, list, targets, &options));
+    if (targets && s->c->stats)
+        OXP_TRY(take_squares(p, &f, targets));
     if (targets)
         OXP_TRY(summarise(p, &f, targets));
     if (targets && s->inputs)
@@ -265,8 +312,9 @@ static oxp_status weigh(oxp_sensitivity_pass *p, const oxp_sensitivity_options *
     OXP_TRY(oxp_candidate_scales(p));
     for (size_t i = 0; i < s->count; i++)
         oxp_candidate_describe(p, i);
-    OXP_TRY(s->without_gradients ? oxp_measure_traces(p) : gradients(p, o));
-    OXP_TRY(oxp_measure_candidates(p, o->measure || s->without_gradients));
+    OXP_TRY(s->without_gradients ? oxp_measure_traces(p) : gradients(p));
+    if (s->has_losses)
+        OXP_TRY(oxp_measure_candidates(p, o->measure || s->without_gradients));
     return set_budgets(s, o->loss);
 }
 
@@ -276,13 +324,14 @@ static oxp_status run(oxp_sensitivity *s, const char *model, const oxp_sensitivi
     oxp_sensitivity_pass p = {.s = s};
     OXP_TRY(oxp_compression_prepare(s->c, s->arena.ctx, model, compress));
     s->count = s->c->site_count;
-    s->inputs = s->c->samples.source.count;
+    s->inputs = s->c->stats ? s->c->stats->artefact.used : s->c->samples.source.count;
+    s->has_losses = s->c->has_samples;
     s->rank_stability = NAN;
     s->rows = oxp_arena_alloc(&s->arena, s->count + 1, sizeof *s->rows);
     if (!s->rows)
         return OXP_ELIMIT;
-    OXP_TRY(choose_estimator(s, o));
-    OXP_TRY(choose_kinds(s, o));
+    OXP_TRY(oxp_sensitivity_settle(s, o));
+    OXP_TRY(check_stats(s, o));
     oxp_status status = weigh(&p, o);
     for (size_t i = 0; p.owned && i < s->count; i++)
         oxp_free(p.owned[i]);
@@ -304,6 +353,7 @@ oxp_status oxp_sensitivity_run(oxp_sensitivity *out, oxp_ctx *ctx, const char *m
     compress->precision = "w8";
     compress->data = data;
     compress->labels = options->labels;
+    compress->stats = options->stats;
     return run(out, model, options, compress);
 }
 

@@ -40,10 +40,16 @@ typedef struct oxp_sensitivity {
     oxp_estimator estimator;
     bool without_gradients; /* traces from running perturbed weights */
     const oxp_output_kind *kinds;
+    const bool *counts;        /* by output; NULL: all */
     oxp_sensitivity_row *rows; /* by site */
     size_t count, inputs;
+    bool has_losses;       /* of candidates: false with statistics and no samples */
     double rank_stability; /* Kendall's tau of tr F between halves of the inputs; NAN below 4 */
 } oxp_sensitivity;
+
+/* What the options say of estimator and outputs, for `s` that has its prepared model: OXP_EUSAGE,
+ * E-SELECT. */
+oxp_status oxp_sensitivity_settle(oxp_sensitivity *s, const oxp_sensitivity_options *options);
 
 oxp_status oxp_sensitivity_run(oxp_sensitivity *out, oxp_ctx *ctx, const char *model,
                                const char *data, const oxp_sensitivity_options *options);

@@ -108,7 +108,7 @@ static bool parse_decimal(const char *text, double *out)
 static oxp_status resolve_method(oxp_compression *c)
 {
     const char *m = c->options->calibration_method ? c->options->calibration_method : "auto";
-    c->calibration = (oxp_calibration_options){.percentile = 99.999, .second_pass = 16};
+    c->calibration = (oxp_calibration_options){.percentile = 99.999, .second_pass = 8};
     if (strcmp(m, "auto") == 0) {
         c->calibration.automatic = true;
         return OXP_OK;

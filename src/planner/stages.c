@@ -72,7 +72,8 @@ static oxp_status select_sites(stage *s, oxp_compression *c, bool is_first)
     if (!selected || !is_forced || !forced)
         return OXP_ELIMIT;
     oxp_selection selection = {o->nodes, o->exclude_nodes, o->op_types, o->exclude_op_types, NULL};
-    OXP_TRY(oxp_select(&selection, s->graph, s->sites, s->count, selected, is_forced, forced));
+    OXP_TRY(
+        oxp_select(&selection, s->graph, s->sites, s->count, selected, is_forced, forced, NULL));
     for (size_t i = 0; i < s->count; i++) {
         const char *why = NULL;
         s->choices[i] = (oxp_choice){.limit = 127, .is_intermediate = true};
@@ -139,6 +140,8 @@ static oxp_status run_stage(oxp_compression *c, size_t place)
     OXP_TRY(status);
     c->earlier[c->earlier_count++] = c->raised;
     c->raised = next;
+    if (s.what->technique->rewrite)
+        OXP_TRY(oxp_composition_rewritten(&c->composition, next));
     return oxp_composition_end_stage(&c->composition, s.what);
 }
 
@@ -217,6 +220,8 @@ oxp_status oxp_compression_fit(oxp_compression *c)
         return OXP_OK;
     oxp_fit_options o;
     OXP_TRY(fit_options(&o, c, c->graph, c->sites, c->site_count));
+    if (!c->rounds) /* --rounding nearest: nothing of the samples goes into codes */
+        o.source = NULL;
     OXP_TRY(oxp_techniques_fit(&c->fits, c->choices, &o));
     for (size_t i = 0; i < c->site_count; i++) {
         const oxp_fitted *f = c->choices[i].fitted;

@@ -90,7 +90,7 @@ static oxp_status check_bound(oxp_compression *c)
     if (c->plan)
         return oxp_plan_verdict(c);
     if (!c->has_samples || c->options->min_sqnr_db <= 0 || c->sqnr_db >= c->options->min_sqnr_db ||
-        !oxp_compression_has_integers(c))
+        !oxp_compression_has_integers(c) || c->earlier_count)
         return OXP_OK;
     return oxp_fail(
         c->ctx, OXP_EBOUND, "E-BOUND", "output SQNR %.2f dB is below the bound of %g dB: %s",

@@ -1,12 +1,13 @@
-/* equalize.c - the job: run, walk, measure channels, choose factors, write them into a clone, run
- * again. A group whose factors change the outputs too much is left out. */
+/* equalize.c - the job: run, walk, measure channels, choose factors; where these promise enough,
+ * write them into a clone and run again. A group whose factors change the outputs too much is left
+ * out. */
 #include "prepare/equalize.h"
 
 #include <math.h>
 #include <string.h>
 
-#include "interpreter/interpreter.h"
 #include "prepare/equalize_scales.h"
+#include "prepare/held.h"
 
 typedef struct job {
     oxp_ctx *ctx;
@@ -17,8 +18,9 @@ typedef struct job {
     oxp_prepare_result notes; /* of the view: its names of changed constants */
     oxp_pass view;            /* of `model` */
     oxp_equalize_walk walk;
-    oxp_tensor *seen;         /* by value id, without data */
-    oxp_channel_sizes *sizes; /* by value id */
+    oxp_tensor *shapes; /* by value id, without data */
+    oxp_seen seen;      /* the same by name */
+    oxp_channel_sizes *sizes;
     oxp_factors factors;
     bool *left; /* by group: not applied */
     bool finite;
@@ -26,7 +28,7 @@ typedef struct job {
     oxp_equalize_result result;
 } job;
 
-/* ---- what one run shows ---- */
+/* ---- what running shows ---- */
 
 static void keep_look(oxp_tensor *to, const oxp_tensor *t)
 {
@@ -35,134 +37,55 @@ static void keep_look(oxp_tensor *to, const oxp_tensor *t)
     to->storage = NULL;
 }
 
-static oxp_status observe_look(void *user, const oxp_graph *graph, uint32_t value,
-                               const oxp_tensor *t)
+static oxp_status on_value(void *user, oxp_ctx *ctx, size_t slot, const oxp_graph *graph,
+                           uint32_t value, const oxp_tensor *t)
 {
+    (void)ctx;
+    (void)slot;
     job *j = user;
     if (graph->id == 0)
-        keep_look(&j->seen[value], t);
+        keep_look(&j->shapes[value], t);
     return OXP_OK;
 }
 
-static oxp_status run_samples(job *j, size_t count, oxp_observer observer)
+static oxp_status look(job *j, oxp_ctx *ctx)
 {
     const oxp_graph *g = j->view.scopes[0].graph;
-    oxp_session *session = NULL;
-    oxp_session_options options = {.observer = observer, .user = j};
-    oxp_tensor *outputs = oxp_arena_alloc(&j->arena, g->output_count + 1, sizeof *outputs);
-    if (!outputs)
-        return j->ctx->status;
-    oxp_status status = oxp_session_create(&session, j->ctx, g, &options);
-    for (size_t s = 0; s < count && status == OXP_OK; s++) {
-        status = oxp_session_run(session, j->options->samples[s], outputs);
-        for (size_t k = 0; k < g->output_count; k++)
-            oxp_tensor_release(&outputs[k]);
-    }
-    oxp_session_free(session);
-    return status;
-}
-
-static oxp_status look(job *j)
-{
-    const oxp_graph *g = j->view.scopes[0].graph;
-    j->seen = oxp_arena_alloc(&j->arena, g->value_count + 1, sizeof *j->seen);
-    if (!j->seen)
+    j->shapes = oxp_arena_alloc(&j->arena, g->value_count + 1, sizeof *j->shapes);
+    if (!j->shapes)
         return j->ctx->status;
     for (size_t i = 0; i < g->input_count; i++)
-        keep_look(&j->seen[g->inputs[i]], j->options->samples[0][i]);
-    return run_samples(j, 1, observe_look);
+        keep_look(&j->shapes[g->inputs[i]], j->options->samples[0][i]);
+    oxp_held_hooks hooks = {.user = j, .value = on_value};
+    OXP_TRY(oxp_held_run(ctx, g, j->options->samples, 1, &hooks));
+    return oxp_seen_make(&j->seen, &j->arena, g, j->shapes);
 }
 
-/* ---- sizes of channels ---- */
-
-static void add_run(oxp_channel_sizes *z, size_t c, const float *x, size_t n)
-{
-    float high = z->high[c], low = z->low[c];
-    double squares = 0;
-    for (size_t i = 0; i < n; i++) {
-        high = fmaxf(high, x[i]);
-        low = fmaxf(low, -x[i]);
-        squares += (double)x[i] * (double)x[i];
-    }
-    z->high[c] = high;
-    z->low[c] = low;
-    z->squares[c] += squares;
-    z->elements[c] += (double)n;
-}
-
-/* Runs of elements of one channel, or single elements where the last axis tells channels apart. */
-static oxp_status add_sizes(oxp_channel_sizes *z, const oxp_channels *c, const oxp_tensor *t,
-                            oxp_arena *arena)
-{
-    size_t *tables[OXP_MAX_RANK], at[OXP_MAX_RANK] = {0};
-    int inner = t->rank;
-    size_t run = 1;
-    while (inner > 0 && c->parts[inner - 1].extent == 1)
-        run *= (size_t)t->dims[--inner];
-    OXP_TRY(oxp_channels_tables(tables, c, t->rank, t->dims, arena));
-    const float *x = t->data;
-    for (size_t i = 0; i < t->count; i += run) {
-        size_t channel = c->offset;
-        for (int k = 0; k < inner; k++)
-            channel += tables[k][at[k]];
-        add_run(z, channel, x + i, run);
-        for (int k = inner - 1; k >= 0 && ++at[k] == (size_t)t->dims[k]; k--)
-            at[k] = 0;
-    }
-    return OXP_OK;
-}
-
-/* Channels whose number depends on the sample are none. */
-static bool same_channels(const oxp_channels *c, const oxp_tensor *t)
-{
-    bool same = t->rank == c->rank;
-    for (int k = 0; k < t->rank && same; k++)
-        same = c->parts[k].extent == 1 || c->dims[k] == t->dims[k];
-    return same;
-}
-
-static oxp_status observe_sizes(void *user, const oxp_graph *graph, uint32_t value,
-                                const oxp_tensor *t)
-{
-    job *j = user;
-    if (graph->id != 0 || !j->sizes[value].channels || t->dtype != OXP_FLOAT || t->count == 0)
-        return OXP_OK;
-    const oxp_channels *c = &j->walk.channels[value];
-    if (!same_channels(c, t)) {
-        oxp_channels_pin(&j->walk.variables, c);
-        return OXP_OK;
-    }
-    oxp_arena_mark mark = oxp_arena_mark_now(&j->arena);
-    oxp_status status = add_sizes(&j->sizes[value], c, t, &j->arena);
-    oxp_arena_release(&j->arena, mark);
-    return status;
-}
-
-static oxp_status ask_sizes(job *j, uint32_t value)
-{
-    oxp_channel_sizes *z = &j->sizes[value];
-    size_t n = j->walk.channels[value].count;
-    if (z->channels || n == 0)
-        return OXP_OK;
-    z->channels = n;
-    z->high = oxp_arena_alloc(&j->arena, n, sizeof *z->high);
-    z->low = oxp_arena_alloc(&j->arena, n, sizeof *z->low);
-    z->squares = oxp_arena_alloc(&j->arena, n, sizeof *z->squares);
-    z->elements = oxp_arena_alloc(&j->arena, n, sizeof *z->elements);
-    return z->high && z->low && z->squares && z->elements ? OXP_OK : j->ctx->status;
-}
-
-static oxp_status measure_sizes(job *j)
+static oxp_status measure(job *j, oxp_ctx *ctx)
 {
     const oxp_graph *g = j->view.scopes[0].graph;
-    j->sizes = oxp_arena_alloc(&j->arena, g->value_count + 1, sizeof *j->sizes);
-    if (!j->sizes)
+    OXP_TRY(look(j, ctx));
+    OXP_TRY(oxp_equalize_walk_graph(&j->walk, &j->view, &j->arena, j->shapes));
+    return oxp_channel_sizes_measure(&j->sizes, &j->walk, ctx, g, j->options->samples,
+                                     j->options->sample_count);
+}
+
+/* A model that cannot be run stays as it is. */
+static oxp_status say_why(job *j, const char *why)
+{
+    j->result.why_unchecked = oxp_arena_strdup(&j->result.arena, why);
+    return j->result.why_unchecked ? OXP_OK : j->ctx->status;
+}
+
+/* *ran: whether all samples ran; why they did not is said where that is no error. */
+static oxp_status measure_or_say_why(job *j, bool *ran)
+{
+    oxp_ctx own;
+    oxp_ctx_child(&own, j->ctx);
+    *ran = measure(j, &own) == OXP_OK;
+    if (*ran || j->ctx->status != OXP_OK)
         return j->ctx->status;
-    for (size_t i = 0; i < j->walk.layer_count; i++) {
-        OXP_TRY(ask_sizes(j, j->walk.layers[i].read));
-        OXP_TRY(ask_sizes(j, j->walk.layers[i].made));
-    }
-    return run_samples(j, j->options->sample_count, observe_sizes);
+    return own.status == OXP_EUNSUPPORTED ? say_why(j, own.message) : oxp_ctx_join(j->ctx, &own);
 }
 
 /* ---- writing ---- */
@@ -272,7 +195,7 @@ static oxp_status build(job *j)
     j->finite = true;
     j->notes.tensor_count = 0;
     OXP_TRY(oxp_model_clone(&j->candidate, j->model));
-    oxp_pass p = {.ctx = j->ctx, .model = j->candidate, .seen = &j->runs.seen, .result = &j->notes};
+    oxp_pass p = {.ctx = j->ctx, .model = j->candidate, .seen = &j->seen, .result = &j->notes};
     oxp_status status = oxp_pass_open(&p);
     if (status == OXP_OK)
         status = put_all(j, &p);
@@ -291,7 +214,7 @@ static oxp_status check(job *j, bool *good)
 }
 
 /* All groups; where that fails each alone, and those that pass together; none in the end. */
-static oxp_status settle(job *j)
+static oxp_status settle_groups(job *j)
 {
     bool good;
     size_t count = j->factors.group_count;
@@ -313,6 +236,37 @@ static oxp_status settle(job *j)
         return OXP_OK;
     memset(j->left, true, count);
     return check(j, &good);
+}
+
+static oxp_status settle(job *j)
+{
+    const oxp_equalize_options *o = j->options;
+    OXP_TRY(oxp_runs_open(&j->runs, j->ctx, j->model, o->samples, o->sample_count));
+    if (j->runs.ran)
+        return settle_groups(j);
+    memset(j->left, true, j->factors.group_count);
+    return say_why(j, j->runs.why_not);
+}
+
+/* Of noise alone, in dB. */
+static double expected_gain_db(const oxp_factors *f)
+{
+    return f->noise_after > 0 ? 10 * log10(f->noise_before / f->noise_after) : 0;
+}
+
+/* A model of many products is run often where factors are tried. */
+static double least_gain_db(const job *j)
+{
+    const oxp_equalize_options *o = j->options;
+    double macs = 0;
+    for (size_t i = 0; i < j->walk.layer_count; i++) {
+        const oxp_equalize_layer *l = &j->walk.layers[i];
+        bool turned = l->linear.kind == OXP_LINEAR_CONV_TRANSPOSE;
+        size_t elements = j->shapes[turned ? l->read : l->made].count,
+               channels = turned ? l->linear.inputs : l->linear.outputs;
+        macs += (double)l->linear.weight->constant.count * (double)elements / (double)channels;
+    }
+    return macs > o->large_macs ? o->least_gain_large_db : o->least_gain_db;
 }
 
 /* ---- the call ---- */
@@ -343,34 +297,46 @@ static oxp_status describe(job *j)
     return OXP_OK;
 }
 
-static oxp_status equalise(job *j)
+static oxp_status find_factors(job *j)
 {
-    j->view =
-        (oxp_pass){.ctx = j->ctx, .model = j->model, .seen = &j->runs.seen, .result = &j->notes};
-    OXP_TRY(oxp_pass_open(&j->view));
-    OXP_TRY(look(j));
-    OXP_TRY(oxp_equalize_walk_graph(&j->walk, &j->view, &j->arena, j->seen));
-    OXP_TRY(measure_sizes(j));
+    oxp_equalize_result *r = &j->result;
     OXP_TRY(oxp_factors_find(&j->factors, &j->walk, j->sizes, j->options));
     j->left = oxp_arena_alloc(&j->arena, j->factors.group_count + 1, sizeof *j->left);
     if (!j->left)
         return j->ctx->status;
+    r->expected_db = expected_gain_db(&j->factors);
+    r->promises_little = j->factors.group_count > 0 && r->expected_db < least_gain_db(j);
+    return OXP_OK;
+}
+
+static oxp_status equalise(job *j)
+{
+    bool ran;
+    j->view = (oxp_pass){.ctx = j->ctx, .model = j->model, .seen = &j->seen, .result = &j->notes};
+    OXP_TRY(oxp_pass_open(&j->view));
+    OXP_TRY(measure_or_say_why(j, &ran));
+    if (!ran)
+        return OXP_OK;
+    OXP_TRY(find_factors(j));
+    if (j->factors.group_count == 0 || j->result.promises_little)
+        return OXP_OK;
     OXP_TRY(settle(j));
     return describe(j);
 }
 
-static oxp_status equalise_or_say_why(job *j)
+static oxp_status equalise_samples(job *j)
 {
-    const char *why = !j->runs.ran ? j->runs.why_not : j->runs.random ? "no samples" : "";
-    j->result.why_unchecked = oxp_arena_strdup(&j->result.arena, why);
-    if (!j->result.why_unchecked)
-        return j->ctx->status;
-    return why[0] ? oxp_model_clone(&j->candidate, j->model) : equalise(j);
+    if (j->options->sample_count == 0)
+        OXP_TRY(say_why(j, "no samples"));
+    else
+        OXP_TRY(equalise(j));
+    return j->candidate ? OXP_OK : oxp_model_clone(&j->candidate, j->model);
 }
 
 static void finish(job *j)
 {
     oxp_pass_close(&j->view);
+    oxp_seen_free(&j->seen);
     oxp_equalize_walk_free(&j->walk);
     oxp_free(j->factors.groups);
     oxp_model_free(j->candidate);
@@ -384,13 +350,13 @@ oxp_status oxp_equalize(oxp_model **out, oxp_equalize_result *result, oxp_model 
                         const oxp_equalize_options *options)
 {
     job j = {.ctx = oxp_model_ctx(model), .model = model, .options = options};
-    OXP_TRY(oxp_runs_open(&j.runs, j.ctx, model, options->samples, options->sample_count));
     oxp_arena_init(&j.arena, j.ctx);
     oxp_arena_init(&j.notes.arena, j.ctx);
     oxp_arena_init(&j.result.arena, j.ctx);
     oxp_arena_init(&j.view.arena, j.ctx);
     j.notes.steps[0].name = "equalize";
-    oxp_status status = equalise_or_say_why(&j);
+    j.result.why_unchecked = "";
+    oxp_status status = equalise_samples(&j);
     if (status == OXP_OK) {
         *out = j.candidate;
         *result = j.result;

@@ -24,6 +24,9 @@ typedef struct oxp_equalize_options {
      * all that is quantised. */
     double activations;
     bool any_factor; /* not powers of two alone */
+    /* By how much the expected noise of all layers must fall, in dB: otherwise nothing is changed.
+     * The second is for models of more than `large_macs` products in one sample. */
+    double least_gain_db, least_gain_large_db, large_macs;
 } oxp_equalize_options;
 
 /* Channels that were balanced against each other. */
@@ -40,6 +43,8 @@ typedef struct oxp_equalize_result {
     size_t group_count, undone;
     const char **tensors; /* constants of the model that came out that were changed or made */
     size_t tensor_count;
+    double expected_db;        /* by how much the expected noise of all layers falls */
+    bool promises_little;      /* less than the least gain: nothing was changed, no groups */
     double difference;         /* of the outputs, as OXP_PREPARE_TOLERANCE has it */
     const char *why_unchecked; /* "" when the model runs; else nothing was changed */
     oxp_arena arena;

@@ -449,7 +449,26 @@ static oxp_status solve_group(oxp_factors *out, group *g, const oxp_equalize_opt
     oxp_log(g->w->arena->ctx, OXP_LOG_VERBOSE,
             "equalize: %zu channels, %zu layers: expected noise %.3g -> %.3g", g->count,
             g->term_count, before, after);
-    return after < LEAST_GAIN * before ? keep_group(out, g, options->any_factor) : OXP_OK;
+    bool keep = after < LEAST_GAIN * before;
+    out->noise_before += before;
+    out->noise_after += keep ? after : before;
+    return keep ? keep_group(out, g, options->any_factor) : OXP_OK;
+}
+
+/* What a layer whose inputs all keep their sizes adds to the noise, as far as they have channels.
+ * */
+static oxp_status add_pinned(oxp_factors *out, group *g, size_t layer, size_t *local,
+                             const oxp_channel_sizes *sizes)
+{
+    const oxp_equalize_layer *l = &g->w->layers[layer];
+    for (size_t j = 0; j < l->linear.inputs; j++)
+        if (l->in[j] == OXP_NO_VARIABLE)
+            return OXP_OK;
+    OXP_TRY(open_group(g, &layer, 1, local, sizes));
+    double noise = noise_at(g, g->log_factor, true);
+    out->noise_before += noise;
+    out->noise_after += noise;
+    return OXP_OK;
 }
 
 static oxp_status solve_meetings(oxp_factors *out, oxp_equalize_walk *w, oxp_variables *meeting,
@@ -466,15 +485,20 @@ static oxp_status solve_meetings(oxp_factors *out, oxp_equalize_walk *w, oxp_var
     for (size_t i = 0; i < w->layer_count; i++) {
         uint32_t own = meeting_of(meeting, w, &w->layers[i]);
         size_t count = 0;
-        if (done[i] || own == OXP_NO_VARIABLE)
+        if (done[i])
             continue;
+        group g = {.w = w, .activations = options->activations};
+        oxp_arena_mark mark = oxp_arena_mark_now(w->arena);
+        if (own == OXP_NO_VARIABLE) {
+            OXP_TRY(add_pinned(out, &g, i, local, sizes));
+            oxp_arena_release(w->arena, mark);
+            continue;
+        }
         for (size_t k = i; k < w->layer_count; k++)
             if (meeting_of(meeting, w, &w->layers[k]) == own) {
                 layers[count++] = k;
                 done[k] = true;
             }
-        group g = {.w = w, .activations = options->activations};
-        oxp_arena_mark mark = oxp_arena_mark_now(w->arena);
         OXP_TRY(open_group(&g, layers, count, local, sizes));
         OXP_TRY(solve_group(out, &g, options));
         oxp_arena_release(w->arena, mark);

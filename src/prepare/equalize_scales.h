@@ -3,21 +3,14 @@
 #define OXP_PREPARE_EQUALIZE_SCALES_H
 
 #include "prepare/equalize.h"
-#include "prepare/equalize_walk.h"
-
-/* What the samples showed of a value that a layer reads or makes. */
-typedef struct oxp_channel_sizes {
-    size_t channels;   /* 0: not asked */
-    float *high, *low; /* [channels]: largest x and -x, at least 0 */
-    double *squares;   /* [channels]: sum of x^2 */
-    double *elements;  /* [channels] */
-} oxp_channel_sizes;
+#include "prepare/equalize_sizes.h"
 
 typedef struct oxp_factors {
     double *factor; /* by variable */
     size_t *group;  /* by variable: index + 1 of its group, 0 = none */
     oxp_equalized_group *groups;
     size_t group_count, group_capacity;
+    double noise_before, noise_after; /* expected, of all layers of the walk */
 } oxp_factors;
 
 /* sizes: by value id. All lives in the walk's arena but for out->groups (oxp_free). */

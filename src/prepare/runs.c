@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "interpreter/interpreter.h"
+#include "prepare/held.h"
 #include "prepare/prepare.h"
 
 #define RANDOM_STEPS \
@@ -12,66 +12,109 @@
 
 /* ---- what values look like ---- */
 
-typedef struct look { /* of one value; count 0: not seen */
+typedef struct look { /* of one value in one sample, or in all */
     int rank;         /* -1: differs between runs */
     oxp_dtype dtype;
     bool seen;
 } look;
 
 typedef struct watcher {
+    oxp_runs *runs;
     const oxp_graph *const *graphs;
-    size_t count;
-    look **looks; /* [graph][value] */
+    size_t count, values; /* of all graphs */
+    size_t *first;        /* by graph: its values among all */
+    look *looks;          /* [slot * values + value] */
 } watcher;
 
-static void note_look(look *l, const oxp_tensor *t)
+static void note_look(look *l, int rank, oxp_dtype dtype)
 {
     if (!l->seen)
-        *l = (look){t->rank, t->dtype, true};
-    if (l->rank != t->rank)
+        *l = (look){rank, dtype, true};
+    if (l->rank != rank)
         l->rank = -1;
-    if (l->dtype != t->dtype)
+    if (l->dtype != dtype)
         l->dtype = OXP_UNDEFINED;
 }
 
-static oxp_status observe(void *user, const oxp_graph *graph, uint32_t value, const oxp_tensor *t)
+static oxp_status observe(void *user, oxp_ctx *ctx, size_t slot, const oxp_graph *graph,
+                          uint32_t value, const oxp_tensor *t)
 {
+    (void)ctx;
     watcher *w = user;
-    note_look(&w->looks[graph->id][value], t);
+    note_look(&w->looks[slot * w->values + w->first[graph->id] + value], t->rank, t->dtype);
     return OXP_OK;
 }
 
 static oxp_status watcher_make(watcher *w, oxp_runs *r, const oxp_graph *graph)
 {
+    w->runs = r;
     OXP_TRY(oxp_graph_all(&w->graphs, &w->count, &r->arena, graph));
-    w->looks = oxp_arena_alloc(&r->arena, w->count, sizeof *w->looks);
-    if (!w->looks)
+    w->first = oxp_arena_alloc(&r->arena, w->count, sizeof *w->first);
+    if (!w->first)
         return r->ctx->status;
     for (size_t i = 0; i < w->count; i++) {
-        w->looks[i] = oxp_arena_alloc(&r->arena, w->graphs[i]->value_count + 1, sizeof **w->looks);
-        if (!w->looks[i])
-            return r->ctx->status;
+        w->first[i] = w->values;
+        w->values += w->graphs[i]->value_count;
     }
+    OXP_TRY(oxp_alloc(&w->looks, r->ctx, w->values * r->sample_count + 1, sizeof *w->looks,
+                      "looks of values"));
+    for (size_t s = 0; s < r->sample_count; s++)
+        for (size_t i = 0; i < graph->input_count; i++)
+            note_look(&w->looks[s * w->values + w->first[0] + graph->inputs[i]],
+                      r->samples[s][i]->rank, r->samples[s][i]->dtype);
     return OXP_OK;
 }
 
 /* Rank and type share a number: rank + 1 in the low byte, the type above. */
-static oxp_status keep_looks(oxp_runs *r, const watcher *w)
+static oxp_status keep_look(oxp_map *map, const char *name, const look *l)
 {
-    r->seen.graphs = oxp_arena_alloc(&r->arena, w->count, sizeof *r->seen.graphs);
-    if (!r->seen.graphs)
-        return r->ctx->status;
-    for (; r->seen.graph_count < w->count; r->seen.graph_count++)
-        oxp_map_init(&r->seen.graphs[r->seen.graph_count], r->ctx);
+    return oxp_map_put(map, name, (size_t)(l->rank + 1) | (size_t)l->dtype << 8);
+}
+
+static oxp_status open_seen(oxp_seen *seen, oxp_arena *arena, size_t graphs)
+{
+    seen->graphs = oxp_arena_alloc(arena, graphs, sizeof *seen->graphs);
+    if (!seen->graphs)
+        return arena->ctx->status;
+    for (; seen->graph_count < graphs; seen->graph_count++)
+        oxp_map_init(&seen->graphs[seen->graph_count], arena->ctx);
+    return OXP_OK;
+}
+
+static oxp_status keep_looks(const watcher *w)
+{
+    oxp_runs *r = w->runs;
+    OXP_TRY(open_seen(&r->seen, &r->arena, w->count));
     for (size_t i = 0; i < w->count; i++)
         for (size_t v = 0; v < w->graphs[i]->value_count; v++) {
-            const look *l = &w->looks[i][v];
-            const char *name = w->graphs[i]->values[v].name;
-            if (l->seen)
-                OXP_TRY(oxp_map_put(&r->seen.graphs[i], name,
-                                    (size_t)(l->rank + 1) | (size_t)l->dtype << 8));
+            look all = {0};
+            for (size_t s = 0; s < r->sample_count; s++) {
+                const look *l = &w->looks[s * w->values + w->first[i] + v];
+                if (l->seen)
+                    note_look(&all, l->rank, l->dtype);
+            }
+            if (all.seen)
+                OXP_TRY(keep_look(&r->seen.graphs[i], w->graphs[i]->values[v].name, &all));
         }
     return OXP_OK;
+}
+
+oxp_status oxp_seen_make(oxp_seen *out, oxp_arena *arena, const oxp_graph *graph,
+                         const oxp_tensor *shapes)
+{
+    OXP_TRY(open_seen(out, arena, 1));
+    for (size_t v = 0; v < graph->value_count; v++)
+        if (shapes[v].dtype != OXP_UNDEFINED)
+            OXP_TRY(keep_look(&out->graphs[0], graph->values[v].name,
+                              &(look){shapes[v].rank, shapes[v].dtype, true}));
+    return OXP_OK;
+}
+
+void oxp_seen_free(oxp_seen *seen)
+{
+    for (size_t i = 0; i < seen->graph_count; i++)
+        oxp_map_free(&seen->graphs[i]);
+    *seen = (oxp_seen){0};
 }
 
 static size_t look_up(const oxp_seen *seen, size_t graph, const char *value)
@@ -105,23 +148,12 @@ static oxp_status keep_output(oxp_runs *r, oxp_tensor *to, oxp_tensor *from)
     return oxp_tensor_copy(to, r->ctx, from);
 }
 
-static oxp_status run_reference(oxp_runs *r, oxp_session *session, const oxp_graph *graph,
-                                watcher *w)
+static oxp_status keep_outputs(void *user, oxp_ctx *ctx, size_t slot, oxp_tensor *outputs)
 {
-    oxp_tensor *outputs = oxp_arena_alloc(&r->arena, graph->output_count + 1, sizeof *outputs);
-    if (!outputs)
-        return r->ctx->status;
-    for (size_t s = 0; s < r->sample_count; s++) {
-        for (size_t i = 0; i < graph->input_count; i++)
-            note_look(&w->looks[0][graph->inputs[i]], r->samples[s][i]);
-        OXP_TRY(oxp_session_run(session, r->samples[s], outputs));
-        for (size_t k = 0; k < graph->output_count; k++) {
-            oxp_status status =
-                keep_output(r, &r->reference[s * graph->output_count + k], &outputs[k]);
-            oxp_tensor_release(&outputs[k]);
-            OXP_TRY(status);
-        }
-    }
+    (void)ctx;
+    oxp_runs *r = ((watcher *)user)->runs;
+    for (size_t k = 0; k < r->output_count; k++)
+        OXP_TRY(keep_output(r, &r->reference[slot * r->output_count + k], &outputs[k]));
     return OXP_OK;
 }
 
@@ -136,7 +168,6 @@ static void release_reference(oxp_runs *r)
 static oxp_status try_run(oxp_runs *r, oxp_ctx *ctx, const oxp_graph *graph)
 {
     watcher w = {0};
-    oxp_session *session = NULL;
     oxp_status status;
     r->output_count = graph->output_count;
     r->reference =
@@ -144,13 +175,12 @@ static oxp_status try_run(oxp_runs *r, oxp_ctx *ctx, const oxp_graph *graph)
     if (!r->reference)
         return r->ctx->status;
     OXP_TRY_GOTO(watcher_make(&w, r, graph), done);
-    oxp_session_options options = {.observer = observe, .user = &w};
-    OXP_TRY_GOTO(oxp_session_create(&session, ctx, graph, &options), done);
-    OXP_TRY_GOTO(run_reference(r, session, graph, &w), done);
-    OXP_TRY_GOTO(keep_looks(r, &w), done);
+    oxp_held_hooks hooks = {.user = &w, .value = observe, .outputs = keep_outputs};
+    OXP_TRY_GOTO(oxp_held_run(ctx, graph, r->samples, r->sample_count, &hooks), done);
+    OXP_TRY_GOTO(keep_looks(&w), done);
     r->ran = true;
 done:
-    oxp_session_free(session);
+    oxp_free(w.looks);
     if (status != OXP_OK)
         release_reference(r);
     return status;
@@ -237,9 +267,7 @@ done:
 void oxp_runs_close(oxp_runs *r)
 {
     release_reference(r);
-    for (size_t i = 0; i < r->seen.graph_count; i++)
-        oxp_map_free(&r->seen.graphs[i]);
-    r->seen = (oxp_seen){0};
+    oxp_seen_free(&r->seen);
     if (r->ctx)
         oxp_arena_free(&r->arena);
     *r = (oxp_runs){0};
@@ -276,92 +304,106 @@ static bool same_shape(const oxp_tensor *a, const oxp_tensor *b)
            (a->rank == 0 || memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0);
 }
 
-typedef struct verdict {
+typedef struct verdict { /* on a sample, or on all */
     double difference;
-    bool same;
-    size_t first, count; /* samples that are run */
-    size_t worst;
+    bool ran, same;
 } verdict;
 
-static void compare_output(verdict *v, size_t sample, const oxp_tensor *a, const oxp_tensor *b)
+typedef struct comparison {
+    oxp_runs *runs;
+    size_t first, count; /* samples that are run */
+    verdict *slots;      /* [count] */
+} comparison;
+
+static void compare_output(verdict *v, const oxp_tensor *a, const oxp_tensor *b)
 {
     double d = 0;
     if (!same_shape(a, b))
         d = INFINITY;
     else if (oxp_dtype_is_float(a->dtype))
         d = relative_difference(a, b);
-    if (d > v->difference) {
-        v->difference = d;
-        v->worst = sample;
-    }
+    v->difference = d > v->difference ? d : v->difference;
     v->same = v->same && d <= tolerance(a->dtype);
 }
 
-/* A sample that does not run differs most of all. */
-static oxp_status compare_samples(verdict *v, oxp_runs *r, oxp_session *session,
-                                  oxp_tensor *outputs)
+static oxp_status compare_outputs(void *user, oxp_ctx *ctx, size_t slot, oxp_tensor *outputs)
 {
-    for (size_t s = v->first; s < v->first + v->count; s++) {
-        oxp_status status = oxp_session_run(session, r->samples[s], outputs);
-        if (status != OXP_OK) {
-            v->worst = s;
-            return status;
-        }
-        for (size_t k = 0; k < r->output_count; k++) {
-            compare_output(v, s, &r->reference[s * r->output_count + k], &outputs[k]);
-            oxp_tensor_release(&outputs[k]);
-        }
-    }
+    (void)ctx;
+    comparison *c = user;
+    const oxp_runs *r = c->runs;
+    verdict *v = &c->slots[slot];
+    v->ran = v->same = true;
+    for (size_t k = 0; k < r->output_count; k++)
+        compare_output(v, &r->reference[(c->first + slot) * r->output_count + k], &outputs[k]);
     return OXP_OK;
 }
 
-static oxp_status compare_graph(verdict *v, oxp_runs *r, oxp_ctx *own, const oxp_graph *graph)
+/* The sample that differs most, and by how much; one that does not run differs most of all, and is
+ * the first without a verdict. */
+static verdict worst_of(const comparison *c, size_t *worst)
 {
-    oxp_session *session = NULL;
-    oxp_tensor *outputs;
-    OXP_TRY(oxp_alloc(&outputs, r->ctx, r->output_count + 1, sizeof *outputs, "outputs"));
-    oxp_status status = oxp_session_create(&session, own, graph, NULL);
+    verdict all = {.ran = true, .same = true};
+    *worst = c->first;
+    for (size_t i = 0; i < c->count && all.ran; i++) {
+        const verdict *v = &c->slots[i];
+        if (!v->ran || v->difference > all.difference) {
+            all.difference = v->ran ? v->difference : INFINITY;
+            *worst = c->first + i;
+        }
+        all.ran = v->ran;
+        all.same = all.same && v->same;
+    }
+    return all;
+}
+
+static oxp_status compare_graph(comparison *c, oxp_ctx *own, oxp_model *model)
+{
+    oxp_arena arena;
+    oxp_arena_init(&arena, c->runs->ctx);
+    oxp_graph *graph;
+    oxp_held_hooks hooks = {.user = c, .outputs = compare_outputs};
+    oxp_status status = oxp_graph_build(&graph, &arena, model);
     if (status == OXP_OK)
-        status = compare_samples(v, r, session, outputs);
-    oxp_session_free(session);
-    oxp_free(outputs);
+        status = oxp_held_run(own, graph, c->runs->samples + c->first, c->count, &hooks);
+    oxp_arena_free(&arena);
     return status;
 }
 
-static oxp_status compare(verdict *v, oxp_runs *r, oxp_model *model)
+/* What an error says about the model is a verdict; the rest ends the call. */
+static oxp_status compare(verdict *out, size_t *worst, oxp_runs *r, size_t first, size_t count,
+                          oxp_model *model)
 {
-    oxp_arena arena;
-    oxp_arena_init(&arena, r->ctx);
+    comparison c = {.runs = r, .first = first, .count = count};
     oxp_ctx own;
     oxp_ctx_child(&own, r->ctx);
-    oxp_graph *graph;
-    oxp_status status = oxp_graph_build(&graph, &arena, model);
-    if (status == OXP_OK)
-        status = compare_graph(v, r, &own, graph);
-    oxp_arena_free(&arena);
+    OXP_TRY(oxp_alloc(&c.slots, r->ctx, count + 1, sizeof *c.slots, "differences"));
+    oxp_status status = compare_graph(&c, &own, model);
+    *out = worst_of(&c, worst);
+    oxp_free(c.slots);
     if (status == OXP_OK || r->ctx->status != OXP_OK)
         return status;
     if (own.status == OXP_ELIMIT || own.status == OXP_ECANCELLED || own.status == OXP_EINTERNAL)
         return oxp_ctx_join(r->ctx, &own);
-    v->difference = INFINITY;
-    v->same = false;
+    *out = (verdict){.difference = INFINITY};
     return OXP_OK;
 }
 
 oxp_status oxp_runs_compare(double *difference, bool *same, oxp_runs *r, oxp_model *model)
 {
-    verdict v = {.same = true, .count = r->sample_count};
-    OXP_TRY(compare(&v, r, model));
+    verdict v;
+    size_t worst;
+    OXP_TRY(compare(&v, &worst, r, 0, r->sample_count, model));
     *difference = v.difference;
     *same = v.same;
-    r->worst = v.worst;
+    r->worst = worst;
     return OXP_OK;
 }
 
 oxp_status oxp_runs_probe(bool *same, oxp_runs *r, oxp_model *model)
 {
-    verdict v = {.same = true, .first = r->worst, .count = 1};
-    OXP_TRY(compare(&v, r, model));
+    verdict v;
+    size_t worst;
+    OXP_TRY(compare(&v, &worst, r, r->worst, 1, model));
     *same = v.same;
     return OXP_OK;
 }

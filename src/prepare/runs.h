@@ -16,6 +16,12 @@ typedef struct oxp_seen {
 int oxp_seen_rank(const oxp_seen *seen, size_t graph, const char *value);
 oxp_dtype oxp_seen_dtype(const oxp_seen *seen, size_t graph, const char *value);
 
+/* Of the main graph alone, from type and rank by value id (UNDEFINED: not seen). Free it in any
+ * case. */
+oxp_status oxp_seen_make(oxp_seen *out, oxp_arena *arena, const oxp_graph *graph,
+                         const oxp_tensor *shapes);
+void oxp_seen_free(oxp_seen *seen);
+
 typedef struct oxp_runs {
     oxp_ctx *ctx;
     oxp_arena arena;

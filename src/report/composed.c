@@ -1,6 +1,7 @@
 /* composed.c - what the stages of a pipeline did together: their order, and per weight the error
  * that was measured beside the bounds on it. */
 #include <math.h>
+#include <stdio.h>
 
 #include "report/composed.h"
 
@@ -94,10 +95,12 @@ oxp_status oxp_report_composition_text(oxp_report *r, const oxp_compression *c)
                                 100 * (m->rule_error / m->best_error - 1)));
     if (!at)
         return OXP_OK;
-    char quoted[OXP_QUOTED_MAX];
-    return oxp_report_line(r,
-                           "  errors of the stages together: at most %.3g of a weight (%s), "
-                           "bounded by %.3g (telescoped) and %.3g (pairwise)",
-                           at->error.actual, oxp_quote(quoted, at->site->value->name),
-                           at->error.telescoped, at->error.pairwise);
+    char quoted[OXP_QUOTED_MAX], pairwise[48] = "";
+    if (!isnan(at->error.pairwise))
+        snprintf(pairwise, sizeof pairwise, " and %.3g (pairwise)", at->error.pairwise);
+    return oxp_report_line(
+        r,
+        "  errors of the stages together: at most %.3g of a weight (%s), bounded by %.3g "
+        "(telescoped)%s",
+        at->error.actual, oxp_quote(quoted, at->site->value->name), at->error.telescoped, pairwise);
 }

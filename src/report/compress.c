@@ -7,9 +7,11 @@
 
 #include "calibration/intervals.h"
 #include "planner/compress.h"
+#include "planner/stats.h"
 #include "report/composed.h"
 #include "report/jobs.h"
 #include "report/kept.h"
+#include "report/plan.h"
 #include "techniques/bias_correction.h"
 
 #define TALLIES 32 /* techniques, and float */
@@ -301,6 +303,11 @@ static void fill_json(json_t *root, const oxp_compression *c)
         oxp_json_integer(d, "samples", (long long)c->samples.source.count);
         oxp_json_integer(d, "held_out", c->in_sample ? 0 : (long long)c->held_count);
         oxp_json_boolean(d, "in_sample", c->in_sample);
+        if (c->stats) {
+            json_t *stats = oxp_json_object(d, "stats");
+            oxp_json_string(stats, "path", c->stats->path);
+            oxp_json_boolean(stats, "gave_ranges", c->stats->gave_ranges);
+        }
         json_t *measured = oxp_json_array(d, "measured_on");
         for (size_t i = 0; i < c->held_count; i++)
             json_array_append_new(measured, json_integer((json_int_t)c->held[i]));
@@ -318,12 +325,13 @@ static void fill_json(json_t *root, const oxp_compression *c)
     add_activations(root, c);
     add_outputs(root, c);
     add_accuracy(root, c);
-    if (isfinite(c->sqnr_db) && c->options->min_sqnr_db > 0) {
+    if (isfinite(c->sqnr_db) && c->options->min_sqnr_db > 0 && !c->plan) {
         json_t *target = oxp_json_object(root, "target");
         oxp_json_string(target, "kind", "min-sqnr");
         oxp_json_real(target, "asked", c->options->min_sqnr_db);
         oxp_json_real(target, "reached", c->sqnr_db);
     }
+    oxp_report_plan(root, c);
     if (c->dropped) {
         json_t *drop = oxp_json_object(root, "first_drop");
         oxp_json_string(drop, "tensor", c->dropped);
@@ -419,6 +427,7 @@ static oxp_status fill_text(oxp_report *r, const oxp_compression *c)
     OXP_TRY(oxp_report_composition_text(r, c));
     OXP_TRY(oxp_report_kept(r, c));
     OXP_TRY(text_taken_back(r, c));
+    OXP_TRY(oxp_report_plan_text(r, c));
     log_weights(c);
     const oxp_difference *d = labelled(c);
     if (d)
@@ -472,6 +481,8 @@ oxp_status oxp_compress_file(oxp_report **out, oxp_ctx *ctx, const char *model, 
     if (usable) {
         fill_json(r->json, c);
         oxp_status filled = oxp_protect_inputs(r, c->source, &c->samples);
+        if (filled == OXP_OK && c->stats)
+            filled = oxp_report_protect(r, &c->stats->id, 1);
         if (filled == OXP_OK)
             filled = fill_text(r, c);
         warn_if_poor(c);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "planner/stats.h"
 #include "report/html.h"
 #include "report/jobs.h"
 
@@ -22,7 +23,11 @@ static int by_loss(const void *a, const void *b)
     double p = x->candidates[LEAD].predicted_loss, q = y->candidates[LEAD].predicted_loss;
     if (isnan(p) != isnan(q))
         return isnan(p) ? 1 : -1;
-    if (p != q && !isnan(p))
+    if (isnan(p)) { /* without samples there are traces alone */
+        p = x->fisher_trace;
+        q = y->fisher_trace;
+    }
+    if (p != q && !isnan(p) && !isnan(q))
         return p < q ? 1 : -1;
     return (x->site->index > y->site->index) - (x->site->index < y->site->index);
 }
@@ -53,9 +58,10 @@ static const char *estimator_name(const oxp_sensitivity *s)
 
 static const char *kind_name(oxp_output_kind kind)
 {
-    return kind == OXP_KIND_BERNOULLI  ? "bernoulli"
-           : kind == OXP_KIND_GAUSSIAN ? "gaussian"
-                                       : "categorical";
+    return kind == OXP_KIND_BERNOULLI   ? "bernoulli"
+           : kind == OXP_KIND_GAUSSIAN  ? "gaussian"
+           : kind == OXP_KIND_EMBEDDING ? "embedding"
+                                        : "categorical";
 }
 
 static void candidate_json(json_t *array, const oxp_candidate *c)
@@ -107,7 +113,8 @@ static void fill_json(json_t *root, const oxp_sensitivity *s, const oxp_sensitiv
                   oxp_model_hash(c->source));
     if (data)
         oxp_json_string(root, "data", data);
-    oxp_json_boolean(root, "random", data == NULL);
+    oxp_json_string(root, "stats", c->stats ? c->stats->path : NULL);
+    oxp_json_boolean(root, "random", data == NULL && c->has_samples);
     oxp_json_integer(root, "samples", (long long)s->inputs);
     json_t *outputs = oxp_json_array(root, "outputs");
     for (size_t i = 0; i < c->graph->output_count; i++) {
@@ -136,11 +143,23 @@ static const char *bar(char out[BAR + 1], double value, double most)
     return out;
 }
 
-static oxp_status row_text(oxp_report *r, const oxp_sensitivity_row *row, double most)
+/* Statistics without samples: traces and budgets alone. */
+static oxp_status trace_text(oxp_report *r, const oxp_sensitivity_row *row, const char *quoted)
+{
+    return oxp_report_line(r, "%10.3g %10.3g %10.3g %10.3g %10.3g  %s %s", row->fisher_trace,
+                           row->interval.low, row->interval.high,
+                           row->fisher_trace / (double)row->site->value->constant.count,
+                           row->budget, first_node(row)->type, quoted);
+}
+
+static oxp_status row_text(oxp_report *r, const oxp_sensitivity *s, const oxp_sensitivity_row *row,
+                           double most)
 {
     char text[BAR + 1], quoted[OXP_QUOTED_MAX], label[OXP_NODE_TEXT_MAX];
     const oxp_candidate *c = row->candidates;
     oxp_quote(quoted, row->site->value->name);
+    if (!row->stops && !s->has_losses)
+        return trace_text(r, row, quoted);
     if (row->stops)
         return oxp_report_line(r, "%s %s: no gradient comes through %s", first_node(row)->type,
                                quoted, oxp_graph_node_text(label, row->stops));
@@ -163,10 +182,14 @@ static oxp_status fill_text(oxp_report *r, const oxp_sensitivity *s,
     if (isfinite(s->rank_stability))
         OXP_TRY(oxp_report_line(r, "rank stability between halves of the samples: %.3f (Kendall)",
                                 s->rank_stability));
-    OXP_TRY(oxp_report_line(r, "\n%10s %10s %10s %10s %10s %10s  %-*s %s", "8 bits", "4 bits",
-                            "2 bits", "tr F", "tr F / d", "budget", BAR, "4 bits", "weight"));
+    if (s->has_losses)
+        OXP_TRY(oxp_report_line(r, "\n%10s %10s %10s %10s %10s %10s  %-*s %s", "8 bits", "4 bits",
+                                "2 bits", "tr F", "tr F / d", "budget", BAR, "4 bits", "weight"));
+    else
+        OXP_TRY(oxp_report_line(r, "\n%10s %10s %10s %10s %10s  %s", "tr F", "low", "high",
+                                "tr F / d", "budget", "weight"));
     for (size_t i = 0; i < s->count; i++)
-        OXP_TRY(row_text(r, rows[i], most));
+        OXP_TRY(row_text(r, s, rows[i], most));
     return OXP_OK;
 }
 
@@ -225,6 +248,8 @@ static oxp_status report(oxp_report *r, oxp_sensitivity *s, const char *data,
     fill_json(r->json, s, rows, data);
     OXP_TRY(fill_text(r, s, rows));
     OXP_TRY(oxp_protect_inputs(r, s->c->source, &s->c->samples));
+    if (s->c->stats)
+        OXP_TRY(oxp_report_protect(r, &s->c->stats->id, 1));
     return options->report ? page(s, rows, r, options->report) : OXP_OK;
 }
 

@@ -10,7 +10,8 @@
 #include "util/mapping.h"
 #include "util/parallel.h"
 
-#define GROUP_BYTES ((size_t)80 << 20) /* of H, its factor and the rows of a batch, at a time */
+#define HELD_BYTES ((size_t)64 << 20)  /* of the rows of the layers that one run serves */
+#define BATCH_BYTES ((size_t)24 << 20) /* of H and its factor of the layers worked on at a time */
 #define ITEM_ROWS 64                   /* rows of a weight that a thread takes at a time */
 
 #define BLOCK_COLUMNS ((size_t)576) /* of a diagonal block of H */
@@ -37,15 +38,15 @@ typedef struct task { /* one site */
     oxp_round_block *blocks; /* [groups * blocks of a group] */
     size_t item_count;
     oxp_round_error *errors; /* by item */
-    size_t bytes;
+    size_t held_bytes, batch_bytes;
 } task;
 
 typedef struct refiner {
     const oxp_refinement *r;
-    oxp_arena *arena; /* of the group */
-    task *tasks;
+    oxp_arena *arena; /* of the batch */
+    task *tasks;      /* of the batch */
     size_t count;
-    size_t *task_of, *part_of; /* by item or block, of the group at hand */
+    size_t *task_of, *part_of; /* by item or block */
     size_t part_count;
 } refiner;
 
@@ -114,28 +115,37 @@ static oxp_status plan_task(task *t, const oxp_refinement *r, size_t i, oxp_code
     m->wanted = positions_wanted(m->block, r->samples);
     m->centred = t->takes_shift;
     size_t lanes = (size_t)arena->ctx->threads + 1, row = m->wanted * m->groups * m->columns;
-    t->bytes = 2 * sizeof(float) * oxp_moments_floats(m) +
-               row * (m->scale ? r->samples : lanes * sizeof(float));
+    size_t h = sizeof(float) * oxp_moments_floats(m);
+    t->held_bytes = m->scale ? row * r->samples : row * lanes * sizeof(float) + h;
+    t->batch_bytes = 2 * h;
     return OXP_OK;
 }
 
-/* ---- a group of sites ---- */
+/* ---- a batch of sites ---- */
 
-static oxp_status prepare_task(task *t, oxp_arena *arena)
+static oxp_status make_sums(task *t, oxp_arena *arena)
 {
     oxp_moments *m = &t->moments;
-    size_t width = m->groups * m->columns, floats = oxp_moments_floats(m);
-    size_t blocks = oxp_moments_blocks(m);
-    m->h = oxp_arena_alloc(arena, floats, sizeof *m->h);
+    size_t width = m->groups * m->columns;
+    m->h = oxp_arena_alloc(arena, oxp_moments_floats(m), sizeof *m->h);
     m->mean = oxp_arena_alloc(arena, 2 * width, sizeof *m->mean);
-    float *factor = oxp_arena_alloc(arena, floats, sizeof *factor);
-    uint32_t *order = oxp_arena_alloc(arena, width, sizeof *order);
+    if (!m->h || !m->mean)
+        return OXP_ELIMIT;
+    m->code_mean = m->mean + width;
+    return OXP_OK;
+}
+
+static oxp_status make_blocks(task *t, oxp_arena *arena)
+{
+    const oxp_moments *m = &t->moments;
+    size_t blocks = oxp_moments_blocks(m);
+    float *factor = oxp_arena_alloc(arena, oxp_moments_floats(m), sizeof *factor);
+    uint32_t *order = oxp_arena_alloc(arena, m->groups * m->columns, sizeof *order);
     t->blocks = oxp_arena_alloc(arena, m->groups * blocks, sizeof *t->blocks);
     t->item_count = (t->rows + ITEM_ROWS - 1) / ITEM_ROWS;
     t->errors = oxp_arena_alloc(arena, t->item_count, sizeof *t->errors);
-    if (!m->h || !m->mean || !factor || !order || !t->blocks || !t->errors)
+    if (!factor || !order || !t->blocks || !t->errors)
         return OXP_ELIMIT;
-    m->code_mean = m->mean + width;
     for (size_t g = 0; g < m->groups; g++)
         for (size_t b = 0; b < blocks; b++) {
             float *h = oxp_moments_block(m, g, b);
@@ -149,7 +159,7 @@ static oxp_status prepare_task(task *t, oxp_arena *arena)
     return OXP_OK;
 }
 
-/* Numbers the parts of all tasks of the group, `parts(task)` of each. */
+/* Numbers the parts of all tasks of the batch, `parts(task)` of each. */
 static oxp_status number_parts(refiner *f, size_t (*parts)(const task *t))
 {
     f->part_count = 0;
@@ -218,11 +228,12 @@ static void take_row(const task *t, size_t row, float *w, int8_t *codes)
     }
 }
 
-static void give_row(const task *t, size_t row, const int8_t *codes)
+/* A weight of exactly zero keeps the code zero: pruning put it there. */
+static void give_row(const task *t, size_t row, const float *w, const int8_t *codes)
 {
     size_t step, at = row_at(t->site, row, &step);
     for (size_t k = 0; k < t->moments.columns; k++)
-        t->codes->codes[at + k * step] = codes[k];
+        t->codes->codes[at + k * step] = w[k] == 0 ? 0 : codes[k];
 }
 
 /* `count` rows from `row` on, all of one group. */
@@ -241,7 +252,7 @@ static oxp_status round_run(const refiner *f, oxp_ctx *ctx, const task *t, size_
         status = oxp_round_rows(ctx, t->blocks + group * blocks, blocks, w, count, columns,
                                 f->r->limit, codes, t->codes->scales + row, error);
         for (size_t i = 0; i < count && status == OXP_OK; i++)
-            give_row(t, row + i, codes + i * columns);
+            give_row(t, row + i, w + i * columns, codes + i * columns);
         oxp_free(codes);
     }
     oxp_free(w);
@@ -309,40 +320,86 @@ static oxp_status finish_task(task *t, bool round, oxp_arena *arena)
     return OXP_OK;
 }
 
-static oxp_status refine_group(refiner *f, oxp_arena *kept)
+static oxp_status round_batch(refiner *f, oxp_arena *kept)
 {
-    const oxp_refinement *r = f->r;
     oxp_ctx *ctx = f->arena->ctx;
-    oxp_moments *moments = oxp_arena_alloc(f->arena, f->count, sizeof *moments);
-    if (!moments)
-        return OXP_ELIMIT;
-    for (size_t i = 0; i < f->count; i++) {
-        OXP_TRY(prepare_task(&f->tasks[i], f->arena));
-        moments[i] = f->tasks[i].moments;
-    }
-    OXP_TRY(oxp_moments_collect(moments, f->count, ctx, r->graph, r->source, r->which, r->samples));
     for (size_t i = 0; i < f->count; i++)
-        f->tasks[i].moments.rows = moments[i].rows;
+        OXP_TRY(make_blocks(&f->tasks[i], f->arena));
     OXP_TRY(number_parts(f, block_parts));
     OXP_TRY(oxp_parallel_for(ctx, f->part_count, factor_part, f));
     OXP_TRY(number_parts(f, item_parts));
-    if (r->round)
+    if (f->r->round)
         OXP_TRY(oxp_parallel_for(ctx, f->part_count, round_part, f));
     for (size_t i = 0; i < f->count; i++)
-        OXP_TRY(finish_task(&f->tasks[i], r->round, kept));
+        OXP_TRY(finish_task(&f->tasks[i], f->r->round, kept));
     return OXP_OK;
+}
+
+/* Sums the rows held of tasks first..end-1 and rounds by them. */
+static oxp_status refine_batch(task *tasks, size_t first, size_t end, oxp_moments *moments,
+                               oxp_moments_held *held, const oxp_refinement *r, oxp_arena *kept)
+{
+    oxp_arena arena;
+    oxp_arena_init(&arena, kept->ctx);
+    oxp_status status = OXP_OK;
+    for (size_t i = first; i < end && status == OXP_OK; i++) {
+        if (!tasks[i].moments.h)
+            status = make_sums(&tasks[i], &arena);
+        moments[i] = tasks[i].moments;
+    }
+    if (status == OXP_OK)
+        status = oxp_moments_sum(held, first, end);
+    for (size_t i = first; i < end; i++)
+        tasks[i].moments.rows = moments[i].rows;
+    refiner f = {.r = r, .arena = &arena, .tasks = &tasks[first], .count = end - first};
+    if (status == OXP_OK)
+        status = round_batch(&f, kept);
+    oxp_arena_free(&arena);
+    return status;
+}
+
+static oxp_status refine_batches(task *tasks, size_t count, oxp_moments *moments,
+                                 oxp_moments_held *held, const oxp_refinement *r, oxp_arena *kept)
+{
+    for (size_t first = 0; first < count;) {
+        size_t end = first, bytes = 0;
+        while (end < count && (end == first || bytes + tasks[end].batch_bytes <= BATCH_BYTES))
+            bytes += tasks[end++].batch_bytes;
+        OXP_TRY(refine_batch(tasks, first, end, moments, held, r, kept));
+        first = end;
+    }
+    return OXP_OK;
+}
+
+/* What one run of the samples serves. */
+static oxp_status refine_group(task *tasks, size_t count, const oxp_refinement *r, oxp_arena *arena,
+                               oxp_arena *kept)
+{
+    oxp_moments_held *held;
+    oxp_moments *moments = oxp_arena_alloc(arena, count, sizeof *moments);
+    if (!moments)
+        return OXP_ELIMIT;
+    for (size_t i = 0; i < count; i++) {
+        if (!tasks[i].moments.scale)
+            OXP_TRY(make_sums(&tasks[i], arena));
+        moments[i] = tasks[i].moments;
+    }
+    OXP_TRY(oxp_moments_hold(&held, moments, count, kept->ctx, r->graph, r->source, r->which,
+                             r->samples));
+    oxp_status status = refine_batches(tasks, count, moments, held, r, kept);
+    oxp_moments_release(held);
+    return status;
 }
 
 static oxp_status refine_all(task *tasks, size_t count, const oxp_refinement *r, oxp_arena *kept)
 {
     for (size_t first = 0; first < count;) {
         size_t end = first, bytes = 0;
-        while (end < count && (end == first || bytes + tasks[end].bytes <= GROUP_BYTES))
-            bytes += tasks[end++].bytes;
+        while (end < count && (end == first || bytes + tasks[end].held_bytes <= HELD_BYTES))
+            bytes += tasks[end++].held_bytes;
         oxp_arena arena;
         oxp_arena_init(&arena, kept->ctx);
-        refiner f = {.r = r, .arena = &arena, .tasks = &tasks[first], .count = end - first};
-        oxp_status status = refine_group(&f, kept);
+        oxp_status status = refine_group(&tasks[first], end - first, r, &arena, kept);
         oxp_arena_free(&arena);
         OXP_TRY(status);
         first = end;

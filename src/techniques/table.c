@@ -3,6 +3,10 @@
 
 #include "techniques/technique.h"
 
+#define OXP_TECHNIQUE(symbol) extern const oxp_technique symbol;
+#include "techniques/techniques.def"
+#undef OXP_TECHNIQUE
+
 #define OXP_TECHNIQUE(symbol) &symbol,
 static const oxp_technique *const table[] = {
 #include "techniques/techniques.def"

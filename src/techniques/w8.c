@@ -8,7 +8,7 @@
  * stands behind it, with a scale per column. */
 #include <string.h>
 
-#include "techniques/technique.h"
+#include "techniques/sparse_form.h"
 
 #define NODE_BYTES 90 /* of the two nodes and the names */
 #define CAST_BYTES 45
@@ -45,10 +45,19 @@ static oxp_status cast_back(oxp_edit *e, const oxp_site *s, const oxp_graph *g, 
  * stands. */
 static oxp_status store(oxp_edit *e, const oxp_site *s)
 {
+    const oxp_tensor *t = &s->value->constant;
+    const oxp_codes *c = oxp_edit_codes(e, s);
     const char *codes, *scales, *cast = NULL, *name = s->value->name;
-    OXP_TRY(add_codes(&codes, &scales, e, s, s->scale_rank, s->scale_dims));
-    size_t at;
-    OXP_TRY(oxp_edit_take_place(&at, e, s));
+    oxp_expression x = {.e = e, .graph = s->graph};
+    oxp_sparse_form form = {OXP_SPARSE_DENSE, 0, t->count};
+    if (oxp_model_opset(e->model, "") >= OXP_SPARSE_OPSET) /* a pruned weight has many zeros */
+        form = oxp_sparse_form_of(OXP_INT8, c->codes, t->count);
+    OXP_TRY(oxp_edit_take_place(&x.at, e, s));
+    OXP_TRY(oxp_edit_name(&codes, e, "q"));
+    OXP_TRY(oxp_sparse_form_write(&codes, &x, &form, OXP_INT8, t->rank, t->dims, c->codes));
+    OXP_TRY(oxp_edit_constant(&scales, e, s->graph, "s", OXP_FLOAT, s->scale_rank, s->scale_dims,
+                              c->scales));
+    size_t at = x.at;
     oxp_node_proto *node;
     OXP_TRY(oxp_edit_node(&node, e, s->graph, at, "Cast", 1, &codes, &cast));
     OXP_TRY(oxp_edit_set_int(e->model, node, "to", OXP_FLOAT));

@@ -17,6 +17,7 @@ import numpy as np
 import fusion
 import made_models
 import ort_tools
+import structure
 from harness import (ROOT, Checks, Workspace, checker_error, compare, compress, onnxpress,
                      outputs_by_name, same_bytes, xxh3)
 
@@ -197,6 +198,7 @@ def check_model(checks, model):
             checks.attempt(f"{case.name} {precision} --external-data", check_external_data, checks,
                            work, case, precision)
         checks.attempt(f"{case.name} labels", check_labels, checks, work, case)
+        structure.check_structure(checks, work, case)
 
 
 def main():

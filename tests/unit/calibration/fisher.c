@@ -264,6 +264,63 @@ Test(fisher, logistic_and_gaussian_outputs)
     stop(&f);
 }
 
+/* Embeddings f = x w: tr F = |x|^2 (C - 1) / |f|^2 per row, and 1/2 mean (g . delta)^2 is 1 - cos
+ * of a small change; the length of f does not count. */
+static void embed(double *f, const float *x, const float *w)
+{
+    for (size_t c = 0; c < C; c++) {
+        f[c] = 0;
+        for (size_t k = 0; k < K; k++)
+            f[c] += (double)x[k] * (double)w[k * C + c];
+    }
+}
+
+static double dot(const double *a, const double *b)
+{
+    double sum = 0;
+    for (size_t c = 0; c < C; c++)
+        sum += a[c] * b[c];
+    return sum;
+}
+
+Test(fisher, embeddings_count_by_their_direction)
+{
+    float delta[K * C], moved[K * C];
+    oxp_random r = oxp_random_make(24, 0, 0);
+    for (size_t i = 0; i < K * C; i++)
+        delta[i] = (float)(0.003 * oxp_random_normal(&r));
+    for (int64_t rows = 1; rows <= ROWS_MAX; rows += ROWS_MAX - 1) {
+        fixture f;
+        double exact = 0, loss = 0, error;
+        start(&f, NULL, rows, 3000);
+        for (size_t i = 0; i < K * C; i++)
+            moved[i] = f.w[i] + delta[i];
+        for (size_t i = 0; i < f.source.count; i++) {
+            float x[ROWS_MAX * K];
+            double a[C], b[C];
+            input_of(x, i, (size_t)rows * K);
+            for (int64_t row = 0; row < rows; row++) {
+                double size = 0, part = 1 / (double)rows / (double)f.source.count;
+                embed(a, x + row * K, f.w);
+                embed(b, x + row * K, moved);
+                for (size_t k = 0; k < K; k++)
+                    size += (double)x[row * K + (int64_t)k] * (double)x[row * K + (int64_t)k];
+                exact += size * (C - 1) / dot(a, a) * part;
+                loss += (1 - dot(a, b) / sqrt(dot(a, a) * dot(b, b))) * part;
+            }
+        }
+        f.delta = delta;
+        for (int estimator = 0; estimator < 2; estimator++) {
+            double found = trace_of(&f, (oxp_estimator)estimator, OXP_KIND_EMBEDDING, &error);
+            cr_expect_lt(fabs(found - exact), 3 * error, "%g +- %g, exact %g", found, error, exact);
+            cr_expect_lt(fabs(0.5 * f.changes / loss - 1), 0.1,
+                         "%lld rows: predicted %g, 1 - cos %g", (long long)rows, 0.5 * f.changes,
+                         loss);
+        }
+        stop(&f);
+    }
+}
+
 /* 1/2 mean (g . delta)^2 against the KL that delta makes, as delta shrinks. */
 Test(fisher, predicted_loss_is_the_kl_of_a_small_change)
 {

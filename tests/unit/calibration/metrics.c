@@ -88,3 +88,17 @@ Test(metrics, finite_elements_of_the_first_are_counted)
     cr_expect_eq(sum.numbers, 4);
     cr_expect_eq(sum.elements, 8);
 }
+
+/* 1 - cos of rows: of a turn by t, 1 - cos t, whatever the lengths; tiny turns keep their digits.
+ * */
+Test(metrics, one_minus_cos_of_embeddings)
+{
+    for (double turn = 1; turn > 1e-3; turn /= 10) {
+        float a[4] = {3, 0, 0, 1}, b[4] = {(float)(2 * cos(turn)), (float)(2 * sin(turn)), 0, 5};
+        oxp_tensor ta = tensor(a, 2, 2), tb = tensor(b, 2, 2);
+        oxp_difference d;
+        oxp_difference_of(&d, OXP_KIND_EMBEDDING, &ta, &tb, NULL, 0);
+        cr_expect_eq(d.rows, 2);
+        cr_expect_lt(fabs(d.kl / (1 - cos(turn)) - 1), 1e-4, "%g of %g", d.kl, 1 - cos(turn));
+    }
+}

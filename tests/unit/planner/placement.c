@@ -114,7 +114,7 @@ static void place(fixture *f, oxp_choice *choices, const oxp_placement_options *
     for (size_t i = 0; i < 8; i++)
         selected[i] = true;
     cr_assert_leq(f->count, 8);
-    oxp_place(choices, f->sites, f->count, selected, forced, none, options);
+    oxp_place(choices, f->sites, f->count, selected, forced, none, NULL, options);
 }
 
 Test(placement, every_weight_that_is_not_in_integers_has_a_reason)

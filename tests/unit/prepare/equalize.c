@@ -480,6 +480,29 @@ Test(equalize, what_would_gain_nothing_is_left)
     expect_groups(0);
 }
 
+/* Less than is asked for: nothing is changed, and what was expected is told. */
+Test(equalize, what_promises_too_little_is_left)
+{
+    static const oxp_equalize_options asked[] = {
+        {.activations = 1, .least_gain_db = 1, .large_macs = 1e9, .least_gain_large_db = 100},
+        {.activations = 1, .least_gain_db = 100, .large_macs = 1e9, .least_gain_large_db = 1},
+        {.activations = 1, .least_gain_db = 1, .large_macs = 1, .least_gain_large_db = 100}};
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+        begin();
+        node("Relu", "c", "r");
+        finish("r", 7);
+        equalize_with(asked[i]);
+        cr_expect_gt(equalized.expected_db, 1);
+        cr_expect_lt(equalized.expected_db, 100);
+        cr_expect_eq(equalized.promises_little, i > 0);
+        cr_expect_eq(equalized.group_count, i == 0);
+        cr_expect_eq(equalized.tensor_count > 0, i == 0);
+        expect_same_outputs(0);
+        expect_the_rest_identical();
+        next();
+    }
+}
+
 Test(equalize, nothing_without_samples)
 {
     begin();

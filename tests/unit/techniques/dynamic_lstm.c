@@ -139,7 +139,7 @@ Test(dynamic_lstm, a_small_one_is_stored)
     start();
     oxp_choice choices[2];
     const oxp_technique *none[2] = {NULL, NULL};
-    oxp_place(choices, sites, count, (bool[]){true, true}, (bool[]){false, false}, none,
+    oxp_place(choices, sites, count, (bool[]){true, true}, (bool[]){false, false}, none, NULL,
               &(oxp_placement_options){.precision = OXP_PRECISION_DYNAMIC});
     for (size_t i = 0; i < 2; i++) {
         cr_expect_neq(choices[i].technique, &oxp_technique_dynamic);

@@ -6,7 +6,7 @@
 #include "interpreter/interpreter.h"
 #include "onnx/edit.h"
 #include "support/nodes.h"
-#include "techniques/technique.h"
+#include "techniques/fit.h"
 #include "util/random.h"
 
 typedef struct fixture {
@@ -105,6 +105,87 @@ Test(packed, the_written_expression_is_what_was_measured)
         cr_expect_gt(10 * log10(measured.signal / measured.noise), 6.02 * bits - 8);
         stop(&f);
     }
+}
+
+/* Weights of one sign: a zero point holds twice the steps. */
+Test(packed, zero_points_are_written_and_taken_off)
+{
+    enum { K = 96, N = 23 };
+    float w[K * N];
+    double noise[2];
+    oxp_random r = oxp_random_make(3, 0, 0);
+    for (size_t i = 0; i < K * N; i++)
+        w[i] = (float)(0.2 + oxp_random_uniform(&r));
+    for (int zero_point = 0; zero_point < 2; zero_point++) {
+        fixture f;
+        oxp_codes measured = {0};
+        oxp_choice choice = {.technique = &oxp_technique_w4, .limit = 127};
+        start(&f, K, N, w);
+        cr_assert_eq(oxp_params_parse(&choice.params, &f.ctx, "w4", oxp_technique_w4.params,
+                                      zero_point ? "zero_point=block,block=48" : "block=48",
+                                      zero_point ? 25 : 8),
+                     OXP_OK, "%s", f.ctx.message);
+        cr_expect_eq(oxp_packed_bits(&choice), 4);
+        cr_expect_eq(oxp_packed_block(&f.sites[0], &choice), 48);
+        cr_assert_eq(oxp_packed_measure(&measured, &f.ctx, &f.sites[0], &choice), OXP_OK);
+        noise[zero_point] = written_noise(&f, &choice, w);
+        cr_expect_lt(fabs(noise[zero_point] / measured.noise - 1), 1e-5);
+        stop(&f);
+    }
+    cr_expect_lt(noise[1], 0.6 * noise[0], "%g and %g", noise[1], noise[0]);
+}
+
+/* With moments of the input the codes are those of the layer's output; `mse` lies between. */
+Test(packed, the_fit_keeps_the_output)
+{
+    enum { K = 64, N = 40 };
+    float w[K * N], h[K * K];
+    double mean[K] = {0}, errors[3];
+    oxp_random r = oxp_random_make(4, 0, 0);
+    for (size_t i = 0; i < K * N; i++)
+        w[i] = (float)oxp_random_normal(&r);
+    for (size_t i = 0; i < K; i++)
+        for (size_t j = 0; j < K; j++)
+            h[i * K + j] = (float)(pow(0.9, fabs((double)i - (double)j)) *
+                                   (double)((1 + i % 5) * (1 + j % 5)));
+    static const char *const methods[3] = {"method=rtn", "method=mse", "method=gptq"};
+    for (size_t m = 0; m < 3; m++) {
+        fixture f;
+        float matrix[K * N];
+        oxp_fitted fitted = {0};
+        oxp_choice choice = {.technique = &oxp_technique_w4, .limit = 127};
+        oxp_moments moments = {
+            .groups = 1, .columns = K, .block = K, .h = h, .mean = mean, .rows = 99};
+        start(&f, K, N, w);
+        cr_assert_eq(oxp_params_parse(&choice.params, &f.ctx, "w4", oxp_technique_w4.params,
+                                      methods[m], strlen(methods[m])),
+                     OXP_OK, "%s", f.ctx.message);
+        oxp_site_matrix(matrix, w, &f.sites[0]);
+        oxp_fit_input in = {.ctx = &f.ctx,
+                            .site = &f.sites[0],
+                            .choice = &choice,
+                            .w = matrix,
+                            .rows = N,
+                            .columns = K,
+                            .moments = &moments};
+        cr_assert_eq(oxp_technique_w4.fit(&fitted, &f.arena, &in), OXP_OK, "%s", f.ctx.message);
+        errors[m] = 0;
+        for (size_t row = 0; row < N; row++)
+            for (size_t i = 0; i < K; i++)
+                for (size_t j = 0; j < K; j++)
+                    errors[m] += (double)(matrix[row * K + i] - fitted.weight[row * K + i]) *
+                                 (double)h[i * K + j] *
+                                 (double)(matrix[row * K + j] - fitted.weight[row * K + j]);
+        for (size_t i = 0; i < K * N; i++)
+            matrix[i] = fitted.weight[i];
+        choice.fitted = &fitted;
+        float decoded[K * N];
+        oxp_site_unmatrix(decoded, matrix, &f.sites[0]);
+        cr_expect_lt(written_noise(&f, &choice, decoded), 1e-9, "%s", methods[m]);
+        stop(&f);
+    }
+    cr_expect_lt(errors[1], errors[0]);
+    cr_expect_lt(errors[2], 0.5 * errors[1], "%g, %g, %g", errors[0], errors[1], errors[2]);
 }
 
 Test(packed, blocks_divide_the_reduction)

@@ -143,7 +143,7 @@ Test(site, large_constants_of_elementary_nodes_go_into_half_precision)
         bool selected = true, forced = false;
         const oxp_technique *none = NULL;
         oxp_placement_options options = {.precision = OXP_PRECISION_W8};
-        oxp_place(&choice, f.sites, 1, &selected, &forced, &none, &options);
+        oxp_place(&choice, f.sites, 1, &selected, &forced, &none, NULL, &options);
         cr_expect_eq(choice.technique, &oxp_technique_fp16);
         cr_expect_not_null(choice.reason);
         stop(&f);
