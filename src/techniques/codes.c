@@ -7,6 +7,7 @@
 #include "calibration/moments.h"
 #include "kernels/rounding.h"
 #include "techniques/bias_correction.h"
+#include "techniques/fit.h"
 #include "util/mapping.h"
 #include "util/parallel.h"
 
@@ -52,39 +53,6 @@ typedef struct refiner {
 
 /* ---- which sites, and what they need ---- */
 
-static bool same_reading(const oxp_consumer *a, const oxp_consumer *b)
-{
-    return strcmp(a->node->type, b->node->type) == 0 &&
-           oxp_graph_node_int(a->node, "transB", 0) == oxp_graph_node_int(b->node, "transB", 0) &&
-           oxp_graph_node_int(a->node, "group", 1) == oxp_graph_node_int(b->node, "group", 1);
-}
-
-/* Whether the weight is rows that all meet what input 0 of its consumers holds. */
-static bool is_seen(const oxp_site *s, oxp_moments *m, size_t *unit)
-{
-    if (oxp_site_is_half(s))
-        return false;
-    for (size_t k = 0; k < s->consumer_count; k++)
-        if (s->consumers[k].input != 1 || !same_reading(&s->consumers[k], &s->consumers[0]))
-            return false;
-    if (s->other_uses || oxp_site_is_half(s) ||
-        !oxp_moments_shape(s->consumers[0].node, &m->groups, &m->columns, unit))
-        return false;
-    bool by_rows = s->layout.outer == 1, by_columns = s->layout.blocks == 1 && s->layout.inner == 1;
-    return (by_rows || by_columns) && m->columns == s->layout.outer * s->layout.inner &&
-           oxp_site_scales(s) % m->groups == 0;
-}
-
-/* Columns of a diagonal block of H: whole channels, up to a limit. */
-static size_t block_columns(size_t columns, size_t unit)
-{
-    if (columns <= BLOCK_COLUMNS)
-        return columns;
-    size_t pieces = (columns + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS,
-           block = (columns + pieces - 1) / pieces;
-    return (block + unit - 1) / unit * unit;
-}
-
 static size_t positions_wanted(size_t block, size_t samples)
 {
     size_t rows = ROWS_PER_COLUMN * block;
@@ -98,7 +66,8 @@ static oxp_status plan_task(task *t, const oxp_refinement *r, size_t i, oxp_code
     const oxp_site *s = &r->sites[i];
     size_t unit;
     *t = (task){.site = s, .codes = &codes[i]};
-    if (!r->wanted[i] || !codes[i].codes || !is_seen(s, &t->moments, &unit))
+    if (!r->wanted[i] || !codes[i].codes ||
+        !oxp_site_is_seen(s, &t->moments.groups, &t->moments.columns, &unit))
         return OXP_OK;
     t->nodes = oxp_arena_alloc(arena, s->consumer_count, sizeof *t->nodes);
     if (!t->nodes)
@@ -111,7 +80,7 @@ static oxp_status plan_task(task *t, const oxp_refinement *r, size_t i, oxp_code
     m->nodes = t->nodes;
     m->node_count = s->consumer_count;
     m->scale = r->scales[i];
-    m->block = block_columns(m->columns, unit);
+    m->block = oxp_moments_block_columns(m->columns, unit, BLOCK_COLUMNS);
     m->wanted = positions_wanted(m->block, r->samples);
     m->centred = t->takes_shift;
     size_t lanes = (size_t)arena->ctx->threads + 1, row = m->wanted * m->groups * m->columns;
