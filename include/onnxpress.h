@@ -122,11 +122,12 @@ typedef struct oxp_input_options {
     const char *const *batch_axes;        /* "NAME=K", NULL-terminated, or NULL */
     size_t random_samples;   /* > 0: this many random samples instead of data; the report says so */
     const char *const *dims; /* "N=8", NULL-terminated: symbolic dimensions for random samples */
+    const char *const *shapes; /* "NAME:1x3x224x224", likewise: whole inputs */
 } oxp_input_options;
 
-#define OXP_INPUT_OPTIONS_INIT                                       \
-    {                                                                \
-        sizeof(oxp_input_options), false, false, NULL, NULL, 0, NULL \
+#define OXP_INPUT_OPTIONS_INIT                                             \
+    {                                                                      \
+        sizeof(oxp_input_options), false, false, NULL, NULL, 0, NULL, NULL \
     }
 
 /* ---- the main job ---- */

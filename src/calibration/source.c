@@ -43,6 +43,67 @@ static oxp_status check_dims(oxp_ctx *ctx, const oxp_graph *g, const char *const
     return OXP_OK;
 }
 
+/* The sizes behind the last colon of "NAME:1x3x224x224"; their count, or 0. */
+static int sizes_after(const char *text, int64_t dims[OXP_MAX_RANK])
+{
+    int rank = 0;
+    for (;; text++) {
+        char *end = NULL;
+        long long size = *text >= '0' && *text <= '9' ? strtoll(text, &end, 10) : 0;
+        if (size < 1 || rank == OXP_MAX_RANK)
+            return 0;
+        dims[rank++] = size;
+        text = end;
+        if (*text == '\0')
+            return rank;
+        if (*text != 'x')
+            return 0;
+    }
+}
+
+static bool is_input(const char *shape, const char *name)
+{
+    const char *colon = strrchr(shape, ':');
+    return colon && strlen(name) == (size_t)(colon - shape) &&
+           memcmp(name, shape, strlen(name)) == 0;
+}
+
+/* Whether the sizes are of the rank that the input declares, and equal where it declares them. */
+static bool agrees(const oxp_value_info *info, int rank, const int64_t *dims)
+{
+    bool same = info->rank < 0 || info->rank == rank;
+    for (int k = 0; same && k < info->rank; k++)
+        same = info->dims[k] < 0 || info->dims[k] == dims[k];
+    return same;
+}
+
+/* Every --shape is NAME:AxBx… and names an input that can have it. */
+static oxp_status check_shapes(oxp_ctx *ctx, const oxp_graph *g, const char *const *shapes)
+{
+    for (; shapes && *shapes; shapes++) {
+        char quoted[OXP_QUOTED_MAX];
+        int64_t dims[OXP_MAX_RANK];
+        const char *colon = strrchr(*shapes, ':');
+        int rank = colon ? sizes_after(colon + 1, dims) : 0;
+        if (rank == 0 || colon == *shapes)
+            return oxp_fail(ctx, OXP_EUSAGE, "E-USAGE",
+                            "--shape %s: expected NAME:AxBxC, whole numbers from 1 on",
+                            oxp_quote(quoted, *shapes));
+        const oxp_value_info *info = NULL;
+        for (size_t i = 0; i < g->input_count; i++)
+            if (is_input(*shapes, g->values[g->inputs[i]].name))
+                info = &g->values[g->inputs[i]].declared;
+        if (!info)
+            return oxp_fail(ctx, OXP_EUSAGE, "E-SELECT", "--shape %s: no input has that name",
+                            oxp_quote(quoted, *shapes));
+        if (!agrees(info, rank, dims))
+            return oxp_fail(ctx, OXP_EUSAGE, "E-USAGE",
+                            "--shape %s: the input declares another rank or size",
+                            oxp_quote(quoted, *shapes));
+    }
+    return OXP_OK;
+}
+
 static oxp_status dimension(const oxp_samples *s, oxp_ctx *ctx, const oxp_value_info *info,
                             int axis, int64_t *out)
 {
@@ -81,19 +142,31 @@ static oxp_status fill_random(oxp_tensor *t, oxp_ctx *ctx, oxp_random r, const c
     return OXP_OK;
 }
 
+/* The rank that --shape gives an input, or 0. */
+static int given_shape(const oxp_samples *s, const char *name, int64_t dims[OXP_MAX_RANK])
+{
+    for (const char *const *shape = s->shapes; shape && *shape; shape++)
+        if (is_input(*shape, name))
+            return sizes_after(strrchr(*shape, ':') + 1, dims);
+    return 0;
+}
+
 static oxp_status get_random(void *user, oxp_ctx *ctx, size_t index, oxp_tensor *inputs)
 {
     const oxp_samples *s = user;
     for (size_t i = 0; i < s->graph->input_count; i++) {
         const oxp_value_info *info = &s->graph->values[s->graph->inputs[i]].declared;
         int64_t dims[OXP_MAX_RANK];
-        if (info->rank < 0)
+        int rank = info->rank, given = given_shape(s, info->name, dims);
+        if (given)
+            rank = given;
+        else if (rank < 0)
             return oxp_fail(ctx, OXP_EUSAGE, "E-DIM",
                             "input \"%.100s\" declares no shape: random samples cannot be made",
                             info->name);
-        for (int k = 0; k < info->rank; k++)
+        for (int k = 0; k < rank && !given; k++)
             OXP_TRY(dimension(s, ctx, info, k, &dims[k]));
-        OXP_TRY(oxp_tensor_shape(&inputs[i], ctx, info->dtype, info->rank, dims, info->name));
+        OXP_TRY(oxp_tensor_shape(&inputs[i], ctx, info->dtype, rank, dims, info->name));
         OXP_TRY(fill_random(&inputs[i], ctx, oxp_random_make(s->seed, index, i), info->name));
     }
     return OXP_OK;
@@ -160,8 +233,10 @@ static oxp_status open_dataset(oxp_samples *s, oxp_arena *arena, const char *pat
 oxp_status oxp_samples_open(oxp_samples *out, oxp_ctx *ctx, const oxp_graph *graph,
                             const char *path, const char *labels, const oxp_input_options *options)
 {
-    *out = (oxp_samples){.graph = graph, .dims = options->dims, .seed = ctx->seed};
+    *out = (oxp_samples){
+        .graph = graph, .dims = options->dims, .shapes = options->shapes, .seed = ctx->seed};
     OXP_TRY(check_dims(ctx, graph, options->dims));
+    OXP_TRY(check_shapes(ctx, graph, options->shapes));
     if (!path) {
         out->source = (oxp_source){options->random_samples, out, get_random};
         return OXP_OK;

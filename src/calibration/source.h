@@ -9,7 +9,7 @@ typedef struct oxp_samples {
     oxp_dataset *dataset; /* NULL: random */
     const oxp_graph *graph;
     oxp_source source;
-    const char *const *dims; /* "N=8", for random samples */
+    const char *const *dims, *const *shapes; /* "N=8", "NAME:1x3", for random samples */
     uint64_t seed;
 } oxp_samples;
 

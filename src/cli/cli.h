@@ -45,7 +45,7 @@ typedef struct settings {
     bool quiet, verbose, force;
     size_t threads, seed, max_memory; /* threads, max_memory: 0 = the default */
     double timeout;
-    flag_list batch_axes, dims;
+    flag_list batch_axes, dims, shapes;
     bool allow_symlinks, allow_hardlinks;
     const char *nonfinite, *isa;
     size_t random;

@@ -39,6 +39,8 @@ static const flag data_list[] = {
 static const flag model_list[] = {
     {"--dim", NULL, FLAG_LIST, &shared.dims, "NAME=N", NULL,
      "size of a symbolic dimension, where no data says it; repeatable"},
+    {"--shape", NULL, FLAG_LIST, &shared.shapes, "NAME:1x3x224x224", NULL,
+     "shape of an input, where no data says it; repeatable"},
     {"--nonfinite", NULL, FLAG_WORD, &shared.nonfinite, "HOW", "refuse|keep|skip",
      "NaN and infinity; keep: weights that hold them, skip: leave such samples out (default "
      "refuse)"},
@@ -61,6 +63,7 @@ void input_options(oxp_input_options *out)
     out->nonfinite = shared.nonfinite;
     out->batch_axes = shared.batch_axes.count ? shared.batch_axes.items : NULL;
     out->dims = shared.dims.count ? shared.dims.items : NULL;
+    out->shapes = shared.shapes.count ? shared.shapes.items : NULL;
     out->random_samples = shared.random;
 }
 

@@ -130,6 +130,8 @@ uint64_t oxp_stats_data_hash(const oxp_samples *s, const char *const *dims)
     hash_number(&state, s->seed);
     for (; dims && *dims; dims++)
         hash_text(&state, *dims);
+    for (const char *const *shape = s->shapes; shape && *shape; shape++)
+        hash_text(&state, *shape);
     return XXH3_64bits_digest(&state);
 }
 

@@ -66,6 +66,8 @@ static oxp_status run_all(run *r, oxp_ctx *ctx, size_t count)
         r->lanes[i].run = r;
     }
     oxp_status status = oxp_parallel_for(ctx, count, body, r);
+    if (count == 0 && open_lane(r, &r->lanes[0]) != OXP_OK) /* says why it could not run */
+        status = oxp_ctx_join(ctx, &r->lanes[0].ctx);
     for (int i = 0; i < r->workers; i++) {
         oxp_session_free(r->lanes[i].session);
         oxp_free(r->lanes[i].outputs);

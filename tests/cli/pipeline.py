@@ -1,4 +1,4 @@
-"""pipeline.py - compress --pipeline as a user meets it: every technique alone and several behind one
+"""pipeline.py - compress --pipeline as a user meets it: every technique alone, several behind one
 another, bounds that hold, zeros that stay, orders that are measured, what is refused.
 
 `stages(t)` gives the stages that tests/cli/run runs; `t` is its names: run, check, expect_error,
