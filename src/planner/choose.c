@@ -122,6 +122,8 @@ static oxp_status place(oxp_compression *c)
     oxp_place(c->choices, c->sites, c->site_count, selected, is_forced, forced, params,
               &c->placement);
     for (size_t i = 0; i < c->site_count; i++)
+        c->choices[i].packs_zeros = c->earlier_count > 0;
+    for (size_t i = 0; i < c->site_count; i++)
         if (c->choices[i].technique && c->choices[i].technique->needs_data && !c->has_samples)
             return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE", "technique %s needs samples (--data D)",
                             c->choices[i].technique->name);

@@ -69,6 +69,7 @@ typedef struct oxp_choice {         /* one per site */
     oxp_params params; /* of the technique */
     const oxp_fitted *fitted; /* by the technique's `fit`; NULL where it has none */
     bool is_intermediate;     /* another stage reads the result: plain tensors, no packed form */
+    bool packs_zeros;         /* behind a stage that makes them: codes may leave them out */
 } oxp_choice;
 
 typedef struct oxp_fit_input oxp_fit_input;

@@ -50,7 +50,9 @@ static oxp_status store(oxp_edit *e, const oxp_site *s)
     const char *codes, *scales, *cast = NULL, *name = s->value->name;
     oxp_expression x = {.e = e, .graph = s->graph};
     oxp_sparse_form form = {OXP_SPARSE_DENSE, 0, t->count};
-    if (oxp_model_opset(e->model, "") >= OXP_SPARSE_OPSET) /* a pruned weight has many zeros */
+    /* behind a stage that prunes alone: who reads the file makes them dense again, in memory that
+     * plain codes would not take */
+    if (e->choices[s->index].packs_zeros && oxp_model_opset(e->model, "") >= OXP_SPARSE_OPSET)
         form = oxp_sparse_form_of(OXP_INT8, c->codes, t->count);
     OXP_TRY(oxp_edit_take_place(&x.at, e, s));
     OXP_TRY(oxp_edit_name(&codes, e, "q"));
@@ -106,6 +108,18 @@ static oxp_status apply(oxp_edit *e)
     return OXP_OK;
 }
 
+static size_t bytes(const oxp_site *s, const oxp_choice *c)
+{
+    const oxp_tensor *t = &s->value->constant;
+    size_t dense = oxp_codes_bytes(s, c), nonzero = 0;
+    if (!c->packs_zeros || s->is_table || oxp_site_is_half(s))
+        return dense;
+    for (size_t i = 0; i < t->count; i++)
+        nonzero += ((const float *)t->data)[i] != 0;
+    size_t packed = oxp_sparse_bytes(OXP_INT8, t->count, nonzero);
+    return packed < t->count ? dense - t->count + packed : dense;
+}
+
 const oxp_technique oxp_technique_w8 = {
     .name = "w8",
     .summary =
@@ -114,5 +128,5 @@ const oxp_technique oxp_technique_w8 = {
     .level = OXP_LEVEL_BYTE,
     .applies = applies,
     .apply = apply,
-    .bytes = oxp_codes_bytes,
+    .bytes = bytes,
 };
