@@ -149,16 +149,27 @@ def forward(report, name, threads, turns):
 
 # ---- compress ----
 
+# A process's greatest resident set begins with that of the one it was forked from: a small one.
+LAUNCH = """
+import os, subprocess, sys, time
+start = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+sys.stdout.write(process.stdout.read().decode())
+_, status, usage = os.wait4(process.pid, 0)
+print()
+print(os.waitstatus_to_exitcode(status), time.perf_counter() - start, usage.ru_maxrss / 1024)
+"""
+
+
 def measured(command):
     """(stdout, wall seconds, MB of the greatest resident set) of a process."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    text = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command[:2])} failed with {process.returncode}")
-    return text.decode(), time.perf_counter() - start, usage.ru_maxrss / 1024
+    text = subprocess.run([sys.executable, "-c", LAUNCH, *command], stdout=subprocess.PIPE,
+                          check=True, text=True).stdout
+    text, _, last = text.rstrip("\n").rpartition("\n")
+    status, seconds, megabytes = last.split()
+    if int(status):
+        raise SystemExit(f"{' '.join(command[:2])} failed with {status}")
+    return text.rstrip("\n"), float(seconds), float(megabytes)
 
 
 def compress(count, folder):
