@@ -372,9 +372,6 @@ oxp_status oxp_compression_choose(oxp_compression *c)
     OXP_TRY(oxp_settle_choices(c->graph, c->sites, c->site_count, c->choices, c->regions));
     OXP_TRY(refine(c, c->codes, 127));
     OXP_TRY(oxp_compression_fit(c));
-    for (size_t i = 0; i < c->site_count; i++)
-        if (c->choices[i].technique == &oxp_technique_w4)
-            OXP_TRY(oxp_packed_measure(&c->codes[i], c->ctx, &c->sites[i], &c->choices[i]));
     OXP_TRY(narrow(c));
     return c->narrowed ? refine(c, c->narrow_codes, 64) : OXP_OK;
 }

@@ -16,21 +16,19 @@
 
 /* ---- choices ---- */
 
-oxp_status oxp_plan_set(oxp_compression *c, size_t site, const oxp_choice *choice)
+void oxp_plan_set(oxp_compression *c, size_t site, const oxp_choice *choice)
 {
     const char *reason = c->choices[site].reason;
     c->choices[site] = *choice;
     if (!choice->technique)
         c->choices[site].reason = reason ? reason : "the plan leaves it float";
-    bool fits = choice->technique && choice->technique->fit;
-    if (!fits && choice->technique != &oxp_technique_w4)
-        return OXP_OK;
+    if (!choice->technique || !choice->technique->fit)
+        return;
     /* what 8 bits would need off the bias is not what these need */
     oxp_codes *codes = &c->codes[site];
     codes->stored_shift = codes->integer_shift = NULL;
     codes->is_rounded = false;
     codes->output_before = codes->output_after = NAN;
-    return fits ? OXP_OK : oxp_packed_measure(codes, c->ctx, &c->sites[site], choice);
 }
 
 typedef struct search {
@@ -136,7 +134,7 @@ static oxp_status write_options(size_t *bytes, search *s, const size_t *chosen)
     memcpy(c->codes, s->codes, c->site_count * sizeof *s->codes);
     for (size_t i = 0; i < c->site_count; i++) {
         s->p->rows[i].chosen = chosen[i];
-        OXP_TRY(oxp_plan_set(c, i, &s->p->rows[i].options[chosen[i]].choice));
+        oxp_plan_set(c, i, &s->p->rows[i].options[chosen[i]].choice);
     }
     OXP_TRY(fit_options(s, chosen));
     oxp_model_free(c->result);

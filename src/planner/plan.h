@@ -93,7 +93,7 @@ oxp_status oxp_plan_target(oxp_plan *p, const oxp_compression *c);
 oxp_status oxp_plan_run(oxp_compression *c);
 oxp_status oxp_plan_read(oxp_compression *c);
 /* Sets a choice by a plan: its codes' errors, its bias shifts. */
-oxp_status oxp_plan_set(oxp_compression *c, size_t site, const oxp_choice *choice);
+void oxp_plan_set(oxp_compression *c, size_t site, const oxp_choice *choice);
 /* Fills rows, changes, losses and bytes. */
 oxp_status oxp_plan_weigh(oxp_plan *p, oxp_compression *c);
 /* 1/2 mean (sum a)^2 of the chosen options, and what was measured alone. */

@@ -108,7 +108,8 @@ static oxp_status set_site(const plan_file *f, size_t site)
     if (fault)
         return oxp_fail(c->ctx, OXP_EFORMAT, "E-PLAN", "%s: %s for %s: %s", f->path,
                         oxp_quote(form, text), oxp_quote(name, s->value->name), fault);
-    return oxp_plan_set(c, site, &choice);
+    oxp_plan_set(c, site, &choice);
+    return OXP_OK;
 }
 
 static oxp_status use(plan_file *f)

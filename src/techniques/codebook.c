@@ -9,9 +9,9 @@
  * An expression of constants: ONNX Runtime folds it when it loads the model, and computes at the
  * speed of float. dim 4 and size 256 are 2 bits a weight. A book that would be large beside its
  * indices has fewer words. Tables are not folded, and keep their 8 bits. */
-#include <string.h>
 
 #include "kernels/codebook.h"
+#include "techniques/damped.h"
 #include "techniques/expression.h"
 #include "techniques/fit.h"
 #include "util/half.h"
@@ -23,7 +23,7 @@
 
 /* Added to the diagonal of H, as a share of its mean: what a few samples never showed must not look
  * free. */
-#define RIDGE 0.03f
+#define RIDGE 0.03
 
 extern const oxp_technique oxp_technique_codebook;
 
@@ -86,30 +86,13 @@ static size_t bytes(const oxp_site *s, const oxp_choice *c)
 
 /* ---- the fit ---- */
 
-/* H with its ridge, in blocks as the moments have them. */
 static oxp_status take_blocks(oxp_codebook_problem *p, oxp_arena *arena, const oxp_moments *m)
 {
-    size_t count = oxp_moments_blocks(m), floats = oxp_moments_floats(m);
-    oxp_moment_block *blocks = oxp_arena_alloc(arena, m->groups * count, sizeof *blocks);
-    float *h = oxp_arena_alloc(arena, floats, sizeof *h);
-    if (!blocks || !h)
-        return OXP_ELIMIT;
-    memcpy(h, m->h, floats * sizeof *h);
-    for (size_t g = 0; g < m->groups; g++)
-        for (size_t b = 0; b < count; b++) {
-            size_t n = oxp_moments_width(m, b);
-            float *block = h + (oxp_moments_block(m, g, b) - m->h);
-            double trace = 0;
-            for (size_t i = 0; i < n; i++)
-                trace += (double)block[i * (n + 1)];
-            float added = trace > 0 ? RIDGE * (float)(trace / (double)n) : 1;
-            for (size_t i = 0; i < n; i++)
-                block[i * (n + 1)] += added;
-            blocks[g * count + b] = (oxp_moment_block){b * m->block, n, block};
-        }
+    oxp_moment_block *blocks;
+    OXP_TRY(oxp_damped_blocks(&blocks, arena, m, RIDGE));
     p->groups = m->groups;
     p->blocks = blocks;
-    p->block_count = count;
+    p->block_count = oxp_moments_blocks(m);
     return OXP_OK;
 }
 
@@ -202,17 +185,6 @@ static oxp_status in_place(oxp_expression *x, const oxp_site *s, const char *mat
     return oxp_expression_reshape(x, turned, t->rank, t->dims, &name);
 }
 
-/* For another stage: the numbers themselves. */
-static oxp_status store_plain(oxp_edit *e, const oxp_site *s)
-{
-    const oxp_tensor *t = &s->value->constant;
-    float *weight = oxp_arena_alloc(&e->arena, t->count, sizeof *weight);
-    if (!weight)
-        return OXP_ELIMIT;
-    oxp_site_unmatrix(weight, e->choices[s->index].fitted->weight, s);
-    return oxp_edit_set_tensor(e->model, s->value->proto, OXP_FLOAT, t->rank, t->dims, weight);
-}
-
 static oxp_status store(oxp_edit *e, const oxp_site *s)
 {
     const oxp_codebook *b = e->choices[s->index].fitted->form;
@@ -229,7 +201,8 @@ static oxp_status apply(oxp_edit *e)
 {
     for (size_t i = 0; i < e->site_count; i++)
         if (e->choices[i].technique == &oxp_technique_codebook)
-            OXP_TRY((e->choices[i].is_intermediate ? store_plain : store)(e, &e->sites[i]));
+            OXP_TRY(
+                (e->choices[i].is_intermediate ? oxp_edit_fitted_plain : store)(e, &e->sites[i]));
     return OXP_OK;
 }
 

@@ -7,6 +7,7 @@
 #include "calibration/moments.h"
 #include "kernels/rounding.h"
 #include "techniques/bias_correction.h"
+#include "techniques/damped.h"
 #include "techniques/fit.h"
 #include "util/mapping.h"
 #include "util/parallel.h"
@@ -17,10 +18,7 @@
 
 #define BLOCK_COLUMNS ((size_t)576) /* of a diagonal block of H */
 
-/* Positions of all samples that H is taken from: some times the columns of a block. */
-#define ROWS_PER_COLUMN ((size_t)4)
-#define LEAST_ROWS ((size_t)1024)
-#define MOST_ROWS ((size_t)4096)
+#define MOST_ROWS ((size_t)4096) /* positions of all samples that H is taken from */
 
 /* Added to the diagonal of H, as a share of its mean: what a few samples never showed must not look
  * free. On eight models 0.01 to 0.2 differ by less than their samples do; without it the codes lose
@@ -53,13 +51,6 @@ typedef struct refiner {
 
 /* ---- which sites, and what they need ---- */
 
-static size_t positions_wanted(size_t block, size_t samples)
-{
-    size_t rows = ROWS_PER_COLUMN * block;
-    rows = rows < LEAST_ROWS ? LEAST_ROWS : rows > MOST_ROWS ? MOST_ROWS : rows;
-    return (rows + samples - 1) / samples;
-}
-
 static oxp_status plan_task(task *t, const oxp_refinement *r, size_t i, oxp_codes *codes,
                             oxp_arena *arena)
 {
@@ -81,7 +72,7 @@ static oxp_status plan_task(task *t, const oxp_refinement *r, size_t i, oxp_code
     m->node_count = s->consumer_count;
     m->scale = r->scales[i];
     m->block = oxp_moments_block_columns(m->columns, unit, BLOCK_COLUMNS);
-    m->wanted = positions_wanted(m->block, r->samples);
+    m->wanted = oxp_moments_positions(m->block, r->samples, MOST_ROWS);
     m->centred = t->takes_shift;
     size_t lanes = (size_t)arena->ctx->threads + 1, row = m->wanted * m->groups * m->columns;
     size_t h = sizeof(float) * oxp_moments_floats(m);
@@ -156,15 +147,6 @@ static size_t item_parts(const task *t)
     return t->moments.rows ? t->item_count : 0;
 }
 
-static void add_ridge(float *h, size_t n)
-{
-    double trace = 0;
-    for (size_t i = 0; i < n; i++)
-        trace += (double)h[i * n + i];
-    for (size_t i = 0; i < n; i++)
-        h[i * n + i] += (float)(RIDGE * trace / (double)n);
-}
-
 static oxp_status factor_part(void *user, oxp_ctx *ctx, size_t part, int worker)
 {
     (void)ctx;
@@ -172,7 +154,8 @@ static oxp_status factor_part(void *user, oxp_ctx *ctx, size_t part, int worker)
     refiner *f = user;
     task *t = &f->tasks[f->task_of[part]];
     size_t at = f->part_of[part], blocks = oxp_moments_blocks(&t->moments);
-    add_ridge(oxp_moments_block(&t->moments, at / blocks, at % blocks), t->blocks[at].count);
+    oxp_add_ridge(oxp_moments_block(&t->moments, at / blocks, at % blocks), t->blocks[at].count,
+                  RIDGE);
     oxp_round_factor(&t->blocks[at], DAMPING);
     return OXP_OK;
 }

@@ -3,13 +3,15 @@
 
 #include <string.h>
 
-static void add_ridge(float *h, size_t n, double ridge)
+float oxp_add_ridge(float *h, size_t n, double ridge)
 {
     double trace = 0;
     for (size_t i = 0; i < n; i++)
         trace += (double)h[i * (n + 1)];
+    float added = (float)(ridge * trace / (double)n);
     for (size_t i = 0; i < n; i++)
-        h[i * (n + 1)] += trace > 0 ? (float)(ridge * trace / (double)n) : 1;
+        h[i * (n + 1)] += added;
+    return added;
 }
 
 oxp_status oxp_damped_blocks(oxp_moment_block **out, oxp_arena *arena, const oxp_moments *m,
@@ -25,7 +27,9 @@ oxp_status oxp_damped_blocks(oxp_moment_block **out, oxp_arena *arena, const oxp
         for (size_t b = 0; b < count; b++) {
             size_t width = oxp_moments_width(m, b);
             float *block = h + (oxp_moments_block(m, g, b) - m->h);
-            add_ridge(block, width, ridge);
+            if (oxp_add_ridge(block, width, ridge) <= 0)
+                for (size_t i = 0; i < width; i++)
+                    block[i * (width + 1)] += 1;
             blocks[g * count + b] = (oxp_moment_block){b * m->block, width, block};
         }
     *out = blocks;

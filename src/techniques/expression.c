@@ -1,8 +1,6 @@
 /* expression.c - see expression.h. */
 #include "techniques/expression.h"
 
-#include "kernels/bit_planes.h"
-
 oxp_status oxp_expression_add(oxp_expression *x, const char *type, const char *a, const char *b,
                               const char **out)
 {
@@ -55,12 +53,14 @@ oxp_status oxp_expression_first(oxp_expression *x, const char *from, int64_t axi
                                 const char **out)
 {
     const int64_t zero = 0;
-    const char *starts, *ends, *axes;
+    const char *starts, *ends;
     OXP_TRY(integers(x, 1, &zero, &starts));
     OXP_TRY(integers(x, 1, &count, &ends));
-    OXP_TRY(integers(x, 1, &axis, &axes));
-    const char *inputs[4] = {from, starts, ends, axes};
+    const char *inputs[4] = {from, starts, ends, NULL};
     oxp_node_proto *node;
+    if (axis < 0)
+        return oxp_edit_node(&node, x->e, x->graph, x->at++, "Slice", 3, inputs, out);
+    OXP_TRY(integers(x, 1, &axis, &inputs[3]));
     return oxp_edit_node(&node, x->e, x->graph, x->at++, "Slice", 4, inputs, out);
 }
 
@@ -125,22 +125,22 @@ static oxp_status take_apart(oxp_expression *x, const char *bytes, int width, in
     if (is_full)
         return OXP_OK;
     *out = NULL;
-    return oxp_expression_first(x, all, 0, count, out);
+    return oxp_expression_first(x, all, -1, count, out);
 }
 
-static oxp_status add_plane(oxp_expression *x, const int8_t *codes, size_t count, oxp_bit_plane p,
-                            const char **out)
+oxp_status oxp_expression_plane(oxp_expression *x, const char *base, const int8_t *codes,
+                                size_t count, oxp_bit_plane plane, const char **out)
 {
-    size_t bytes = oxp_bit_plane_bytes(p, count);
+    size_t bytes = oxp_bit_plane_bytes(plane, count);
     int64_t dims[2] = {(int64_t)bytes, 1};
     const char *data;
     uint8_t *packed = oxp_arena_alloc(&x->e->arena, bytes, 1);
     if (!packed)
         return OXP_ELIMIT;
-    oxp_bit_plane_pack(packed, codes, count, 0, p);
-    OXP_TRY(oxp_edit_constant(&data, x->e, x->graph, "i", OXP_UINT8, 2, dims, packed));
-    return take_apart(x, data, p.width, (int64_t)count, bytes * (8 / (size_t)p.width) == count,
-                      out);
+    oxp_bit_plane_pack(packed, codes, count, 0, plane);
+    OXP_TRY(oxp_edit_constant(&data, x->e, x->graph, base, OXP_UINT8, 2, dims, packed));
+    return take_apart(x, data, plane.width, (int64_t)count,
+                      bytes * (8 / (size_t)plane.width) == count, out);
 }
 
 static oxp_status as_they_are(oxp_expression *x, const uint16_t *values, size_t count, bool pairs,
@@ -157,8 +157,7 @@ static oxp_status as_they_are(oxp_expression *x, const uint16_t *values, size_t 
     return oxp_edit_constant(out, x->e, x->graph, "i", OXP_UINT8, 1, dims, bytes);
 }
 
-/* *sum += 2^shift times another part; *sum NULL: the first one. */
-static oxp_status add_part(oxp_expression *x, const char *part, int shift, const char **sum)
+oxp_status oxp_expression_add_part(oxp_expression *x, const char *part, int shift, const char **sum)
 {
     const char *scaled = part, *base, *before = *sum;
     if (shift) {
@@ -194,8 +193,8 @@ oxp_status oxp_expression_indices(oxp_expression *x, const uint16_t *values, siz
         codes[i] = (int8_t)(values[i] >> below);
     for (int p = 0; p < planes_count; p++) {
         const char *part = NULL;
-        OXP_TRY(add_plane(x, codes, count, planes[p], &part));
-        OXP_TRY(add_part(x, part, below + planes[p].shift, &sum));
+        OXP_TRY(oxp_expression_plane(x, "i", codes, count, planes[p], &part));
+        OXP_TRY(oxp_expression_add_part(x, part, below + planes[p].shift, &sum));
     }
     return oxp_expression_cast(x, sum, OXP_INT32, out);
 }

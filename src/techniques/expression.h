@@ -3,6 +3,7 @@
 #ifndef OXP_TECHNIQUES_EXPRESSION_H
 #define OXP_TECHNIQUES_EXPRESSION_H
 
+#include "kernels/bit_planes.h"
 #include "techniques/technique.h"
 
 typedef struct oxp_expression {
@@ -20,9 +21,17 @@ oxp_status oxp_expression_reshape(oxp_expression *x, const char *from, int rank,
                                   const int64_t *dims, const char **out);
 oxp_status oxp_expression_transpose(oxp_expression *x, const char *from, int rank,
                                     const int64_t *order, const char **out);
-/* The first `count` along an axis. */
+/* The first `count` along an axis; -1: of a vector. */
 oxp_status oxp_expression_first(oxp_expression *x, const char *from, int64_t axis, int64_t count,
                                 const char **out);
+
+/* One plane of codes (kernels/bit_planes.h) as numbers of their own, FLOAT [count]; `base` begins the
+ * name of its bytes. */
+oxp_status oxp_expression_plane(oxp_expression *x, const char *base, const int8_t *codes,
+                                size_t count, oxp_bit_plane plane, const char **out);
+/* *sum += 2^shift times another part; *sum NULL: the first one. */
+oxp_status oxp_expression_add_part(oxp_expression *x, const char *part, int shift,
+                                   const char **sum);
 
 /* Whole numbers from 0 to 2^bits - 1, bits 1 to 16, as one tensor of type INT32, [count]: bytes and
  * pairs of bytes as they are, other widths packed as planes (kernels/bit_planes.h). */

@@ -52,6 +52,16 @@ void oxp_site_unmatrix(float *weight, const float *matrix, const oxp_site *s)
             weight[element(s->layout, r, k)] = matrix[r * columns + k];
 }
 
+oxp_status oxp_edit_fitted_plain(oxp_edit *e, const oxp_site *s)
+{
+    const oxp_tensor *t = &s->value->constant;
+    float *weight = oxp_arena_alloc(&e->arena, t->count, sizeof *weight);
+    if (!weight)
+        return OXP_ELIMIT;
+    oxp_site_unmatrix(weight, e->choices[s->index].fitted->weight, s);
+    return oxp_edit_set_tensor(e->model, s->value->proto, OXP_FLOAT, t->rank, t->dims, weight);
+}
+
 /* ---- what is seen ---- */
 
 static bool reads_alike(const oxp_consumer *a, const oxp_consumer *b)
@@ -85,10 +95,10 @@ size_t oxp_moments_block_columns(size_t columns, size_t unit, size_t most)
     return (block + unit - 1) / unit * unit;
 }
 
-static size_t positions_wanted(size_t block, size_t samples)
+size_t oxp_moments_positions(size_t block, size_t samples, size_t most)
 {
     size_t rows = ROWS_PER_COLUMN * block;
-    rows = rows < LEAST_ROWS ? LEAST_ROWS : rows > MOST_ROWS ? MOST_ROWS : rows;
+    rows = rows < LEAST_ROWS ? LEAST_ROWS : rows > most ? most : rows;
     return (rows + samples - 1) / samples;
 }
 
@@ -109,7 +119,7 @@ static oxp_status plan_moments(task *t, const oxp_fit_options *o, oxp_arena *are
     m->nodes = t->nodes;
     m->node_count = s->consumer_count;
     m->block = oxp_moments_block_columns(m->columns, unit, BLOCK_COLUMNS);
-    m->wanted = positions_wanted(m->block, o->samples);
+    m->wanted = oxp_moments_positions(m->block, o->samples, MOST_ROWS);
     m->centred = o->centre && oxp_bias_takes_shift(s, false);
     size_t lanes = (size_t)arena->ctx->threads + 1;
     t->bytes = sizeof(float) * (oxp_moments_floats(m) + m->wanted * m->groups * m->columns * lanes);

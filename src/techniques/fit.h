@@ -52,6 +52,12 @@ void oxp_fits_free(oxp_fits *f);
 bool oxp_site_is_seen(const oxp_site *s, size_t *groups, size_t *columns, size_t *unit);
 /* Columns of a diagonal block of H, at most about `most`: whole units. */
 size_t oxp_moments_block_columns(size_t columns, size_t unit, size_t most);
+/* Positions of each sample that H is taken from: some times the columns of a block, at most `most`
+ * of all samples. */
+size_t oxp_moments_positions(size_t block, size_t samples, size_t most);
+
+/* Writes the fitted weight as plain numbers in its place, for another stage. */
+oxp_status oxp_edit_fitted_plain(oxp_edit *e, const oxp_site *s);
 
 /* The weight as its matrix, and back; element order by the site's layout. */
 void oxp_site_matrix(float *out, const float *weight, const oxp_site *s);

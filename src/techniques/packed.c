@@ -18,8 +18,9 @@
 
 #include <string.h>
 
-#include "kernels/bit_planes.h"
 #include "kernels/block_rounding.h"
+#include "techniques/damped.h"
+#include "techniques/expression.h"
 #include "techniques/fit.h"
 #include "util/half.h"
 
@@ -146,11 +147,7 @@ static oxp_status take_blocks(oxp_round_block **out, oxp_arena *arena, const oxp
         if (!h || !factor || !order)
             return OXP_ELIMIT;
         memcpy(h, oxp_moments_block(m, group, k), n * n * sizeof *h);
-        double trace = 0;
-        for (size_t i = 0; i < n; i++)
-            trace += (double)h[i * n + i];
-        for (size_t i = 0; i < n; i++)
-            h[i * n + i] += (float)(RIDGE * trace / (double)n);
+        oxp_add_ridge(h, n, RIDGE);
         blocks[k] = (oxp_round_block){
             .first = k * m->block, .count = n, .h = h, .factor = factor, .order = order};
         oxp_round_factor(&blocks[k], DAMPING);
@@ -235,51 +232,6 @@ static oxp_status project(float *out, const oxp_fit_input *in, const oxp_fitted 
     return OXP_OK;
 }
 
-/* A choice that was not fitted: what the weight alone says. */
-static oxp_status search_form(oxp_packed **out, oxp_arena *arena, oxp_ctx *ctx, const oxp_site *s,
-                              const oxp_choice *c)
-{
-    float *matrix;
-    OXP_TRY(take_form(out, arena, s, c));
-    OXP_TRY(oxp_alloc_raw(&matrix, ctx, s->value->constant.count, sizeof *matrix, "a weight"));
-    oxp_site_matrix(matrix, s->value->constant.data, s);
-    oxp_packed *p = *out;
-    oxp_block_search(&p->grid, matrix, p->rows, p->columns, NULL, &p->codes);
-    oxp_free(matrix);
-    return OXP_OK;
-}
-
-oxp_status oxp_packed_measure(oxp_codes *out, oxp_ctx *ctx, const oxp_site *s, const oxp_choice *c)
-{
-    oxp_arena arena;
-    oxp_packed *p;
-    if (c->fitted) {
-        out->signal = c->fitted->signal;
-        out->noise = c->fitted->noise;
-        return OXP_OK;
-    }
-    oxp_arena_init(&arena, ctx);
-    oxp_status status = search_form(&p, &arena, ctx, s, c);
-    float *matrix = NULL, *values = NULL;
-    if (status == OXP_OK) {
-        matrix = oxp_arena_alloc(&arena, p->rows * p->columns, sizeof *matrix);
-        values = oxp_arena_alloc(&arena, p->rows * p->columns, sizeof *values);
-        status = matrix && values ? OXP_OK : OXP_ELIMIT;
-    }
-    if (status == OXP_OK) {
-        oxp_site_matrix(matrix, s->value->constant.data, s);
-        oxp_block_values(&p->grid, &p->codes, p->rows, p->columns, values);
-        out->signal = out->noise = 0;
-        for (size_t i = 0; i < p->rows * p->columns; i++) {
-            double e = (double)matrix[i] - (double)values[i];
-            out->signal += (double)matrix[i] * (double)matrix[i];
-            out->noise += e * e;
-        }
-    }
-    oxp_arena_free(&arena);
-    return status;
-}
-
 static bool applies(const oxp_site *s, const char **why_not)
 {
     if (s->is_table) {
@@ -340,106 +292,6 @@ static oxp_status arrange(written *out, oxp_arena *arena, const oxp_site *s, con
     return OXP_OK;
 }
 
-/* ---- pieces of the expression ---- */
-
-typedef struct writer {
-    oxp_edit *e;
-    const oxp_site *s;
-    size_t at; /* where the next node goes */
-} writer;
-
-static oxp_status add(writer *w, const char *type, const char *a, const char *b, const char **out)
-{
-    const char *inputs[2] = {a, b};
-    oxp_node_proto *node;
-    return oxp_edit_node(&node, w->e, w->s->graph, w->at++, type, b ? 2 : 1, inputs, out);
-}
-
-static oxp_status cast(writer *w, const char *from, const char **out)
-{
-    oxp_node_proto *node;
-    OXP_TRY(oxp_edit_node(&node, w->e, w->s->graph, w->at++, "Cast", 1, &from, out));
-    return oxp_edit_set_int(w->e->model, node, "to", OXP_FLOAT);
-}
-
-static oxp_status number(writer *w, float value, const char **out)
-{
-    const char *key = oxp_arena_printf(&w->e->arena, "number/%g", (double)value);
-    return key ? oxp_edit_shared(out, w->e, w->s->graph, key, OXP_FLOAT, 0, NULL, &value)
-               : OXP_ELIMIT;
-}
-
-/* 2^(width (k + first)) for the 8 / width codes of a byte. */
-static oxp_status divisors(writer *w, int width, int first, const char **out)
-{
-    float values[8];
-    int64_t count = 8 / width;
-    for (int64_t k = 0; k < count; k++)
-        values[k] = (float)(1u << (width * ((int)k + first)));
-    const char *key = oxp_arena_printf(&w->e->arena, "divisors/%d/%d", width, first);
-    return key ? oxp_edit_shared(out, w->e, w->s->graph, key, OXP_FLOAT, 1, &count, values)
-               : OXP_ELIMIT;
-}
-
-static oxp_status reshape(writer *w, const char *from, int rank, const int64_t *dims,
-                          const char **out)
-{
-    const char *shape;
-    int64_t count = rank;
-    char *key = oxp_arena_printf(&w->e->arena, "shape");
-    for (int i = 0; key && i < rank; i++)
-        key = oxp_arena_printf(&w->e->arena, "%s/%lld", key, (long long)dims[i]);
-    if (!key)
-        return OXP_ELIMIT;
-    OXP_TRY(oxp_edit_shared(&shape, w->e, w->s->graph, key, OXP_INT64, 1, &count, dims));
-    return add(w, "Reshape", from, shape, out);
-}
-
-/* Without the codes that only fill the last byte. */
-static oxp_status cut(writer *w, const char *from, int64_t count, const char **out)
-{
-    int64_t one = 1, zero = 0;
-    const char *starts, *ends, *key = oxp_arena_printf(&w->e->arena, "end/%lld", (long long)count);
-    if (!key)
-        return OXP_ELIMIT;
-    OXP_TRY(oxp_edit_shared(&starts, w->e, w->s->graph, "start/0", OXP_INT64, 1, &one, &zero));
-    OXP_TRY(oxp_edit_shared(&ends, w->e, w->s->graph, key, OXP_INT64, 1, &one, &count));
-    const char *inputs[3] = {from, starts, ends};
-    oxp_node_proto *node;
-    return oxp_edit_node(&node, w->e, w->s->graph, w->at++, "Slice", 3, inputs, out);
-}
-
-/* One plane as codes of its own, [count]. */
-static oxp_status unpack(writer *w, const written *c, oxp_bit_plane p, const char **out)
-{
-    oxp_edit *e = w->e;
-    size_t count = w->s->value->constant.count, bytes = oxp_bit_plane_bytes(p, count);
-    int64_t dims[2] = {(int64_t)bytes, 1}, flat = -1;
-    uint8_t *packed = oxp_arena_alloc(&e->arena, bytes, 1);
-    const char *data, *real = NULL, *low, *high, *base, *whole = NULL, *above = NULL, *a = NULL,
-                      *b = NULL, *rest = NULL, *codes = NULL;
-    if (!packed)
-        return OXP_ELIMIT;
-    oxp_bit_plane_pack(packed, c->codes, count, 0, p);
-    OXP_TRY(oxp_edit_constant(&data, e, w->s->graph, "q", OXP_UINT8, 2, dims, packed));
-    OXP_TRY(divisors(w, p.width, 0, &low));
-    OXP_TRY(divisors(w, p.width, 1, &high));
-    OXP_TRY(number(w, (float)(1 << p.width), &base));
-    OXP_TRY(cast(w, data, &real));
-    OXP_TRY(add(w, "Div", real, low, &a));
-    OXP_TRY(add(w, "Floor", a, NULL, &whole));
-    OXP_TRY(add(w, "Div", real, high, &b));
-    OXP_TRY(add(w, "Floor", b, NULL, &above));
-    OXP_TRY(add(w, "Mul", above, base, &rest));
-    OXP_TRY(add(w, "Sub", whole, rest, &codes));
-    OXP_TRY(reshape(w, codes, 1, &flat, out));
-    if (bytes * (8 / (size_t)p.width) == count)
-        return OXP_OK;
-    const char *all = *out;
-    *out = NULL;
-    return cut(w, all, (int64_t)count, out);
-}
-
 /* ---- the whole expression ---- */
 
 /* [blocks, outer, channels, inner], and where the scales broadcast. */
@@ -452,41 +304,34 @@ static void block_shape(const oxp_weight_layout *l, int64_t codes[4], int64_t sc
     scales[1] = scales[3] = 1;
 }
 
-static oxp_status add_planes(writer *w, const written *c, const char **sum)
+static oxp_status add_planes(oxp_expression *x, const written *c, size_t codes, const char **sum)
 {
     oxp_bit_plane planes[OXP_BIT_PLANES_MAX];
     int count = oxp_bit_planes(planes, c->bits);
     for (int p = 0; p < count; p++) {
-        const char *plane = NULL, *weight, *scaled = NULL, *before = *sum;
-        OXP_TRY(unpack(w, c, planes[p], &plane));
-        if (p == 0) {
-            *sum = plane;
-            continue;
-        }
-        OXP_TRY(number(w, (float)(1 << planes[p].shift), &weight));
-        OXP_TRY(add(w, "Mul", plane, weight, &scaled));
-        *sum = NULL;
-        OXP_TRY(add(w, "Add", before, scaled, sum));
+        const char *plane = NULL;
+        OXP_TRY(oxp_expression_plane(x, "q", c->codes, codes, planes[p], &plane));
+        OXP_TRY(oxp_expression_add_part(x, plane, planes[p].shift, sum));
     }
     return OXP_OK;
 }
 
 /* Codes less their zero points, in the shape of blocks. */
-static oxp_status centre(writer *w, const written *c, const char **out)
+static oxp_status centre(oxp_expression *x, const written *c, size_t codes, const char **out)
 {
     int64_t codes_shape[4], scales_shape[4];
     const char *sum = NULL, *zero, *real = NULL, *centred = NULL;
     block_shape(&c->layout, codes_shape, scales_shape);
-    OXP_TRY(add_planes(w, c, &sum));
+    OXP_TRY(add_planes(x, c, codes, &sum));
     if (!c->zeros) {
-        OXP_TRY(number(w, (float)(1 << (c->bits - 1)), &zero));
-        OXP_TRY(add(w, "Sub", sum, zero, &centred));
-        return reshape(w, centred, 4, codes_shape, out);
+        OXP_TRY(oxp_expression_number(x, (float)(1 << (c->bits - 1)), &zero));
+        OXP_TRY(oxp_expression_add(x, "Sub", sum, zero, &centred));
+        return oxp_expression_reshape(x, centred, 4, codes_shape, out);
     }
-    OXP_TRY(oxp_edit_constant(&zero, w->e, w->s->graph, "z", OXP_UINT8, 4, scales_shape, c->zeros));
-    OXP_TRY(reshape(w, sum, 4, codes_shape, &centred));
-    OXP_TRY(cast(w, zero, &real));
-    return add(w, "Sub", centred, real, out);
+    OXP_TRY(oxp_edit_constant(&zero, x->e, x->graph, "z", OXP_UINT8, 4, scales_shape, c->zeros));
+    OXP_TRY(oxp_expression_reshape(x, sum, 4, codes_shape, &centred));
+    OXP_TRY(oxp_expression_cast(x, zero, OXP_FLOAT, &real));
+    return oxp_expression_add(x, "Sub", centred, real, out);
 }
 
 static oxp_status store(oxp_edit *e, const oxp_site *s)
@@ -495,37 +340,24 @@ static oxp_status store(oxp_edit *e, const oxp_site *s)
     const oxp_tensor *t = &s->value->constant;
     int64_t codes_shape[4], scales_shape[4];
     const char *scales, *codes = NULL, *real = NULL, *product = NULL, *name = s->value->name;
-    writer w = {.e = e, .s = s};
-    oxp_packed *p = choice->fitted ? choice->fitted->form : NULL;
+    oxp_expression x = {.e = e, .graph = s->graph};
     written c;
-    if (!p)
-        OXP_TRY(search_form(&p, &e->arena, e->ctx, s, choice));
-    OXP_TRY(arrange(&c, &e->arena, s, p, choice));
+    OXP_TRY(arrange(&c, &e->arena, s, choice->fitted->form, choice));
     block_shape(&c.layout, codes_shape, scales_shape);
     OXP_TRY(oxp_edit_constant(&scales, e, s->graph, "s", OXP_FLOAT16, 4, scales_shape, c.halves));
-    OXP_TRY(oxp_edit_take_place(&w.at, e, s));
-    OXP_TRY(centre(&w, &c, &codes));
-    OXP_TRY(cast(&w, scales, &real));
-    OXP_TRY(add(&w, "Mul", codes, real, &product));
-    return reshape(&w, product, t->rank, t->dims, &name);
-}
-
-/* For another stage: the numbers themselves. */
-static oxp_status store_plain(oxp_edit *e, const oxp_site *s)
-{
-    const oxp_tensor *t = &s->value->constant;
-    float *weight = oxp_arena_alloc(&e->arena, t->count, sizeof *weight);
-    if (!weight)
-        return OXP_ELIMIT;
-    oxp_site_unmatrix(weight, e->choices[s->index].fitted->weight, s);
-    return oxp_edit_set_tensor(e->model, s->value->proto, OXP_FLOAT, t->rank, t->dims, weight);
+    OXP_TRY(oxp_edit_take_place(&x.at, e, s));
+    OXP_TRY(centre(&x, &c, t->count, &codes));
+    OXP_TRY(oxp_expression_cast(&x, scales, OXP_FLOAT, &real));
+    OXP_TRY(oxp_expression_add(&x, "Mul", codes, real, &product));
+    return oxp_expression_reshape(&x, product, t->rank, t->dims, &name);
 }
 
 static oxp_status apply(oxp_edit *e)
 {
     for (size_t i = 0; i < e->site_count; i++)
         if (e->choices[i].technique == &oxp_technique_w4)
-            OXP_TRY((e->choices[i].is_intermediate ? store_plain : store)(e, &e->sites[i]));
+            OXP_TRY(
+                (e->choices[i].is_intermediate ? oxp_edit_fitted_plain : store)(e, &e->sites[i]));
     return OXP_OK;
 }
 

@@ -155,11 +155,10 @@ static inline size_t oxp_codes_bytes(const oxp_site *s, const oxp_choice *c)
     return s->value->constant.count + 4 * oxp_site_scales(s);
 }
 
-/* The bits of a w4 choice, and signal and noise of its codes (packed.c). */
+/* The bits of a w4 choice (packed.c). */
 int oxp_packed_bits(const oxp_choice *c);
 /* Elements of the reduction that share a scale. */
 size_t oxp_packed_block(const oxp_site *s, const oxp_choice *c);
-oxp_status oxp_packed_measure(oxp_codes *out, oxp_ctx *ctx, const oxp_site *s, const oxp_choice *c);
 
 /* ---- what techniques share (edit_context.c) ---- */
 
