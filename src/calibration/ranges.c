@@ -157,7 +157,7 @@ static oxp_status histograms(oxp_ranges *ranges, oxp_arena *arena, const oxp_gra
     return status;
 }
 
-static void take_seen(oxp_ranges *r, pass_one *one, const oxp_seen *seen)
+static void take_seen(oxp_ranges *r, pass_one *one, const oxp_seen_range *seen)
 {
     for (size_t i = 0; i < r->count; i++) {
         r->items[i].seen = seen[i].values;

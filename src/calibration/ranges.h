@@ -58,18 +58,18 @@ typedef struct oxp_watch { /* a value to be ranged */
 } oxp_watch;
 
 /* What an earlier pass over the same samples found of a watched value. */
-typedef struct oxp_seen {
+typedef struct oxp_seen_range {
     oxp_histogram *values;
     size_t low, high;     /* the first samples that held its smallest and largest */
     double dynamic_error; /* where a judge asks for it */
-} oxp_seen;
+} oxp_seen_range;
 
 typedef struct oxp_calibration_options {
     bool automatic;    /* per tensor the method of least output error of the layers that it feeds */
     oxp_method method; /* when not automatic */
     double percentile; /* per cent */
-    size_t second_pass;   /* samples of the second pass, at most; race.h extends what they show */
-    const oxp_seen *seen; /* by watch, in place of pass one; NULL: the pass is made */
+    size_t second_pass; /* samples of the second pass, at most; race.h extends what they show */
+    const oxp_seen_range *seen; /* by watch, in place of pass one; NULL: the pass is made */
 } oxp_calibration_options;
 
 /* Nodes whose output error decides `auto`: integer nodes and the range of what they read. */

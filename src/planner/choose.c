@@ -290,15 +290,15 @@ static oxp_status narrow(oxp_compression *c)
 
 #define REFINE_SAMPLES 16 /* twice as many gain nothing on other samples; large models take half */
 
-static size_t refine_samples(const oxp_compression *c)
+double oxp_compression_macs(const oxp_compression *c)
 {
     double macs = 0;
     for (size_t i = 0; c->placement.work && i < c->site_count; i++)
         macs += c->placement.work[i].macs;
-    return macs > OXP_LARGE_MACS ? REFINE_SAMPLES / 2 : REFINE_SAMPLES;
+    return macs;
 }
 
-static size_t spread(const oxp_compression *c, size_t *which, size_t most)
+size_t oxp_compression_spread(const oxp_compression *c, size_t *which, size_t most)
 {
     size_t count = c->fit_count < most ? c->fit_count : most;
     for (size_t i = 0; i < count; i++)
@@ -338,6 +338,7 @@ static oxp_status refine(oxp_compression *c, oxp_codes *codes, int limit)
     size_t *which = oxp_arena_alloc(&c->arena, REFINE_SAMPLES, sizeof *which);
     if (!wanted || !scales || !which)
         return OXP_ELIMIT;
+    size_t most = oxp_compression_macs(c) > OXP_LARGE_MACS ? REFINE_SAMPLES / 2 : REFINE_SAMPLES;
     OXP_TRY(input_scales(c, scales));
     for (size_t i = 0; i < c->site_count; i++)
         wanted[i] = oxp_choice_level(&c->choices[i]) <= OXP_LEVEL_BYTE &&
@@ -350,7 +351,7 @@ static oxp_status refine(oxp_compression *c, oxp_codes *codes, int limit)
                         .scales = scales,
                         .source = &c->samples.source,
                         .which = which,
-                        .samples = spread(c, which, refine_samples(c)),
+                        .samples = oxp_compression_spread(c, which, most),
                         .limit = limit,
                         .round = c->rounds,
                         .correct = c->corrects,

@@ -78,15 +78,18 @@ static oxp_status need_original(oxp_composed_weight *w, oxp_ctx *ctx)
 oxp_composed_weight *oxp_composition_find(const oxp_composition *c, const char *name, int *part)
 {
     static const char *const ends[] = {"", ".left", ".right"};
-    size_t length = strlen(name);
-    for (*part = 0; *part < 3; ++*part) {
+    size_t length = strlen(name), whole = oxp_map_get(&c->names, name);
+    *part = 0;
+    if (whole != OXP_MAP_NONE)
+        return &c->weights[whole];
+    for (*part = 1; *part < 3; ++*part) {
         size_t cut = strlen(ends[*part]);
         if (length <= cut || strcmp(name + length - cut, ends[*part]) != 0)
             continue;
         for (size_t i = 0; i < c->count; i++) {
             const char *known = c->sites[i].value->name;
-            if (strlen(known) == length - cut && memcmp(known, name, length - cut) == 0 &&
-                (*part == 0 || c->weights[i].left))
+            if (c->weights[i].left && strlen(known) == length - cut &&
+                memcmp(known, name, length - cut) == 0)
                 return &c->weights[i];
         }
     }
@@ -95,24 +98,36 @@ oxp_composed_weight *oxp_composition_find(const oxp_composition *c, const char *
 
 /* ---- stages ---- */
 
+/* C(W_0), which is C(W_{i-1}) where no stage before has changed the weight. */
+static oxp_status fit_alone(oxp_composed_weight *w, size_t stage, const oxp_fit_input *in,
+                            const oxp_fitted *fitted)
+{
+    oxp_arena arena;
+    oxp_fitted other = {0};
+    bool is_first = true;
+    for (size_t i = 0; i < stage; i++)
+        is_first &= !w->changed[i];
+    if (is_first)
+        return keep(&w->alone[stage], in->ctx, fitted->weight, size_of(w));
+    oxp_arena_init(&arena, in->ctx);
+    oxp_status status = in->choice->technique->fit(&other, &arena, in);
+    if (status == OXP_OK)
+        status = keep(&w->alone[stage], in->ctx, other.weight, size_of(w));
+    oxp_arena_free(&arena);
+    return status;
+}
+
 static oxp_status note_alone(oxp_composed_weight *w, size_t stage, const oxp_fit_input *in,
                              const oxp_fitted *fitted)
 {
-    oxp_arena arena;
     oxp_fit_input alone = *in;
-    oxp_fitted other = {0};
     const oxp_technique *t = in->choice->technique;
     alone.w = w->original;
-    oxp_arena_init(&arena, in->ctx);
-    oxp_status status = t->fit(&other, &arena, &alone);
-    if (status == OXP_OK)
-        status = keep(&w->alone[stage], in->ctx, other.weight, size_of(w));
-    if (status == OXP_OK && t->project && !in->moments)
-        status = keep(&w->frozen[stage], in->ctx, NULL, size_of(w));
-    if (status == OXP_OK && w->frozen[stage])
-        status = t->project(w->frozen[stage], &alone, fitted);
-    oxp_arena_free(&arena);
-    return status;
+    OXP_TRY(fit_alone(w, stage, &alone, fitted));
+    if (!t->project || in->moments)
+        return OXP_OK;
+    OXP_TRY(keep(&w->frozen[stage], in->ctx, NULL, size_of(w)));
+    return t->project(w->frozen[stage], &alone, fitted);
 }
 
 static oxp_status note_factor(oxp_composed_weight *w, size_t stage, int part, oxp_ctx *ctx,

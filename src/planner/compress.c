@@ -78,16 +78,19 @@ static oxp_status open_stats(oxp_compression *c)
 
 /* ---- prepare ---- */
 
-/* The opset that the forms of a precision need: per-channel QuantizeLinear 13, MatMulInteger 11. */
+/* The opset that the forms of a precision, of a plan or of a pipeline's stages need. */
 static int64_t needed_opset(const oxp_compression *c)
 {
-    static const int64_t needed[] = {
-        [OXP_PRECISION_NONE] = 0,     [OXP_PRECISION_FP16] = 0,  [OXP_PRECISION_W8] = 0,
-        [OXP_PRECISION_DYNAMIC] = 11, [OXP_PRECISION_W8A8] = 13, [OXP_PRECISION_W4] = 10,
-        [OXP_PRECISION_TECHNIQUE] = 0};
-    int64_t opset = needed[c->placement.precision];
+    static const oxp_technique *const forms[] = {[OXP_PRECISION_FP16] = &oxp_technique_fp16,
+                                                 [OXP_PRECISION_W8] = &oxp_technique_w8,
+                                                 [OXP_PRECISION_DYNAMIC] = &oxp_technique_dynamic,
+                                                 [OXP_PRECISION_W8A8] = &oxp_technique_w8a8,
+                                                 [OXP_PRECISION_W4] = &oxp_technique_w4,
+                                                 [OXP_PRECISION_TECHNIQUE] = NULL};
+    const oxp_technique *form = forms[c->placement.precision];
+    int64_t opset = form ? form->opset : 0;
     if (oxp_plan_is_wanted(c->options))
-        opset = needed[OXP_PRECISION_W4]; /* of all that a plan may choose */
+        opset = oxp_technique_w4.opset; /* of all that a plan may choose */
     for (size_t i = 0; i < c->pipeline.count; i++) {
         const oxp_technique *t = c->pipeline.stages[i].technique;
         opset = t->opset > opset ? t->opset : opset;

@@ -29,6 +29,11 @@ const char *oxp_compression_plan(const oxp_compression *c);
 /* Gives the system what is free: between steps that take much and keep little. */
 void oxp_compression_trim(void);
 
+/* Multiplications of a sample by weights, as far as measured. */
+double oxp_compression_macs(const oxp_compression *c);
+/* At most `most` of the samples for fitting, evenly spread over them; returns how many. */
+size_t oxp_compression_spread(const oxp_compression *c, size_t *which, size_t most);
+
 /* Replaces `raised` by its equalised form where that helps (equalize.c). */
 oxp_status oxp_compression_equalize(oxp_compression *c);
 

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "onnx/save.h"
+#include "planner/compress_steps.h"
 #include "planner/plan_weigh.h"
 
 #define GROUP_BYTES ((size_t)512 << 20) /* of changes at once */
@@ -71,15 +72,11 @@ static oxp_status list_rows(oxp_plan_weigher *w)
     const oxp_compress_options *o = c->options;
     size_t n = c->site_count + 1;
     bool *selected = oxp_arena_alloc(&w->arena, n, sizeof *selected);
-    bool *is_forced = oxp_arena_alloc(&w->arena, n, sizeof *is_forced);
-    const oxp_technique **forced = oxp_arena_alloc(&w->arena, n, sizeof *forced);
     w->p->rows = oxp_arena_alloc(&c->arena, n, sizeof *w->p->rows);
-    if (!selected || !is_forced || !forced || !w->p->rows)
+    if (!selected || !w->p->rows)
         return OXP_ELIMIT;
-    oxp_selection selection = {o->nodes, o->exclude_nodes, o->op_types, o->exclude_op_types,
-                               o->layers};
-    OXP_TRY(oxp_select(&selection, c->graph, c->sites, c->site_count, selected, is_forced, forced,
-                       NULL));
+    oxp_selection selection = {o->nodes, o->exclude_nodes, o->op_types, o->exclude_op_types, NULL};
+    OXP_TRY(oxp_select(&selection, c->graph, c->sites, c->site_count, selected, NULL, NULL, NULL));
     for (size_t i = 0; i < c->site_count; i++)
         OXP_TRY(list_options(w, i, selected[i]));
     return OXP_OK;
@@ -217,12 +214,10 @@ static oxp_status weigh(oxp_plan_weigher *w)
     oxp_compression *c = w->c;
     oxp_plan *p = w->p;
     OXP_TRY(list_rows(w));
-    p->inputs = c->fit_count < MOST_INPUTS ? c->fit_count : MOST_INPUTS;
-    w->which = oxp_arena_alloc(&w->arena, p->inputs + 1, sizeof *w->which);
+    w->which = oxp_arena_alloc(&w->arena, MOST_INPUTS, sizeof *w->which);
     if (!w->which)
         return OXP_ELIMIT;
-    for (size_t i = 0; i < p->inputs; i++)
-        w->which[i] = c->fit[i * c->fit_count / p->inputs];
+    p->inputs = oxp_compression_spread(c, w->which, MOST_INPUTS);
     size_t draws = (LEAST_SLOTS + p->inputs - 1) / p->inputs;
     p->slots = p->inputs * (draws < MOST_DRAWS ? draws : MOST_DRAWS);
     OXP_TRY(make_room_for_all(w));

@@ -14,8 +14,8 @@ typedef struct oxp_selection {
 bool oxp_glob(const char *pattern, const char *text);
 
 /* Sets selected[i], and forced[i] to a technique (or to NULL with is_forced[i] for "float") and
- * params[i] (params may be NULL) to its parameters. A pattern that matches no node, an unknown
- * type or technique: E-SELECT (2), naming it. */
+ * params[i] (params may be NULL; without layers all three) to its parameters. A pattern that
+ * matches no node, an unknown type or technique: E-SELECT (2), naming it. */
 oxp_status oxp_select(const oxp_selection *selection, const oxp_graph *graph, const oxp_site *sites,
                       size_t count, bool *selected, bool *is_forced, const oxp_technique **forced,
                       oxp_params *params);

@@ -70,7 +70,7 @@ static oxp_status resolve_pipeline(oxp_compression *c)
     const oxp_technique *last = c->pipeline.stages[c->pipeline.count - 1].technique;
     int i = last->fit ? -1 : word(last->name, precisions);
     c->placement.precision = i < 0 ? OXP_PRECISION_TECHNIQUE : (oxp_precision)i;
-    return c->placement.precision == OXP_PRECISION_W4 ? resolve_bits(c) : OXP_OK;
+    return OXP_OK;
 }
 
 static oxp_status resolve_precision(oxp_compression *c)

@@ -7,8 +7,7 @@
 #include "techniques/bias_correction.h"
 
 #define FIT_SAMPLES 64
-#define FIT_SAMPLES_LARGE 32 /* of a model beyond LARGE_MACS: they cost a run for each group */
-#define LARGE_MACS 1e9
+#define FIT_SAMPLES_LARGE 32 /* of a large model: they cost a run for each group */
 
 static const oxp_pipeline_stage *stage_at(const oxp_compression *c, size_t place)
 {
@@ -20,22 +19,16 @@ static const oxp_pipeline_stage *stage_at(const oxp_compression *c, size_t place
 static oxp_status fit_options(oxp_fit_options *out, oxp_compression *c, const oxp_graph *graph,
                               const oxp_site *sites, size_t count)
 {
-    double macs = 0;
-    for (size_t i = 0; c->placement.work && i < c->site_count; i++)
-        macs += c->placement.work[i].macs;
-    size_t most = macs > LARGE_MACS ? FIT_SAMPLES_LARGE : FIT_SAMPLES;
-    size_t samples = c->fit_count < most ? c->fit_count : most;
-    size_t *which = oxp_arena_alloc(&c->arena, samples + 1, sizeof *which);
+    size_t most = oxp_compression_macs(c) > OXP_LARGE_MACS ? FIT_SAMPLES_LARGE : FIT_SAMPLES;
+    size_t *which = oxp_arena_alloc(&c->arena, most, sizeof *which);
     if (!which)
         return OXP_ELIMIT;
-    for (size_t i = 0; i < samples; i++)
-        which[i] = c->fit[i * c->fit_count / samples];
     *out = (oxp_fit_options){.graph = graph,
                              .sites = sites,
                              .site_count = count,
                              .source = c->has_samples ? &c->samples.source : NULL,
                              .which = which,
-                             .samples = samples,
+                             .samples = oxp_compression_spread(c, which, most),
                              .also = c->pipeline.count ? oxp_composition_also : NULL,
                              .also_user = &c->composition,
                              .centre = c->corrects};
@@ -67,13 +60,10 @@ static oxp_status select_sites(stage *s, oxp_compression *c, bool is_first)
     const oxp_compress_options *o = c->options;
     size_t n = s->count + 1, chosen = 0;
     bool *selected = oxp_arena_alloc(&s->arena, n, sizeof *selected);
-    bool *is_forced = oxp_arena_alloc(&s->arena, n, sizeof *is_forced);
-    const oxp_technique **forced = oxp_arena_alloc(&s->arena, n, sizeof *forced);
-    if (!selected || !is_forced || !forced)
+    if (!selected)
         return OXP_ELIMIT;
     oxp_selection selection = {o->nodes, o->exclude_nodes, o->op_types, o->exclude_op_types, NULL};
-    OXP_TRY(
-        oxp_select(&selection, s->graph, s->sites, s->count, selected, is_forced, forced, NULL));
+    OXP_TRY(oxp_select(&selection, s->graph, s->sites, s->count, selected, NULL, NULL, NULL));
     for (size_t i = 0; i < s->count; i++) {
         const char *why = NULL;
         s->choices[i] = (oxp_choice){.limit = 127, .is_intermediate = true};

@@ -316,7 +316,7 @@ static const oxp_artefact_tensor *find_tensor(const oxp_artefact *a, const oxp_w
 }
 
 /* The first samples that held the smallest and the largest element; NaN: a sample had none. */
-static void find_extremes(oxp_seen *out, const oxp_artefact_tensor *t, size_t samples)
+static void find_extremes(oxp_seen_range *out, const oxp_artefact_tensor *t, size_t samples)
 {
     float low = INFINITY, high = -INFINITY;
     for (size_t i = 0; i < samples; i++) {
@@ -332,14 +332,14 @@ static void find_extremes(oxp_seen *out, const oxp_artefact_tensor *t, size_t sa
     }
 }
 
-oxp_status oxp_stats_seen(const oxp_seen **out, oxp_compression *c, const oxp_judge *judges,
+oxp_status oxp_stats_seen(const oxp_seen_range **out, oxp_compression *c, const oxp_judge *judges,
                           size_t judge_count)
 {
     *out = NULL;
     if (!c->stats || c->equalization.is_used || c->earlier_count)
         return OXP_OK;
     const oxp_artefact *a = &c->stats->artefact;
-    oxp_seen *seen = oxp_arena_alloc(&c->arena, c->watch_count + 1, sizeof *seen);
+    oxp_seen_range *seen = oxp_arena_alloc(&c->arena, c->watch_count + 1, sizeof *seen);
     bool *dynamic = oxp_arena_alloc(&c->arena, c->watch_count + 1, sizeof *dynamic);
     if (!seen || !dynamic)
         return OXP_ELIMIT;

@@ -51,7 +51,7 @@ oxp_status oxp_stats_squares(const double **out, const oxp_compression *c, const
 
 /* What the artefact holds of the watched values. NULL without one, where it lacks a value, or where
  * the model is not any more what the artefact is of (equalised, pruned). In the arena. */
-oxp_status oxp_stats_seen(const oxp_seen **out, oxp_compression *c, const oxp_judge *judges,
+oxp_status oxp_stats_seen(const oxp_seen_range **out, oxp_compression *c, const oxp_judge *judges,
                           size_t judge_count);
 
 #endif

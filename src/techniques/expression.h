@@ -25,8 +25,8 @@ oxp_status oxp_expression_transpose(oxp_expression *x, const char *from, int ran
 oxp_status oxp_expression_first(oxp_expression *x, const char *from, int64_t axis, int64_t count,
                                 const char **out);
 
-/* One plane of codes (kernels/bit_planes.h) as numbers of their own, FLOAT [count]; `base` begins the
- * name of its bytes. */
+/* One plane of codes (kernels/bit_planes.h) as numbers of their own, FLOAT [count]; `base` begins
+ * the name of its bytes. */
 oxp_status oxp_expression_plane(oxp_expression *x, const char *base, const int8_t *codes,
                                 size_t count, oxp_bit_plane plane, const char **out);
 /* *sum += 2^shift times another part; *sum NULL: the first one. */
