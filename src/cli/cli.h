@@ -53,6 +53,28 @@ typedef struct settings {
 
 #define THREADS_MAX 1024
 
+/* The rows of those that choose weights by their nodes; `options` has the four lists. */
+#define SELECTION_FLAGS(options)                                                                  \
+    {"--nodes", NULL, FLAG_LIST, &(options).nodes, "GLOB", NULL, "only these nodes; repeatable"}, \
+        {"--exclude-nodes",                                                                       \
+         NULL,                                                                                    \
+         FLAG_LIST,                                                                               \
+         &(options).exclude_nodes,                                                                \
+         "GLOB",                                                                                  \
+         NULL,                                                                                    \
+         "not these nodes; repeatable"},                                                          \
+        {"--op-types",                                                                            \
+         NULL,                                                                                    \
+         FLAG_LIST,                                                                               \
+         &(options).op_types,                                                                     \
+         "GLOB",                                                                                  \
+         NULL,                                                                                    \
+         "only these operators; repeatable"},                                                     \
+    {                                                                                             \
+        "--exclude-op-types", NULL, FLAG_LIST, &(options).exclude_op_types, "GLOB", NULL,         \
+            "not these operators; repeatable"                                                     \
+    }
+
 extern settings shared;                          /* filled by parse_flags() */
 extern const flag_group common_flags;            /* of every command */
 extern const flag_group model_flags, data_flags; /* of those that read one */
@@ -62,6 +84,8 @@ int parse_flags(const flag_group *groups, size_t group_count, int argc, char **a
                 const char **positional, size_t *positional_count, size_t positional_max);
 const char *nearest_word(const char *word, const char *const *words, size_t count);
 void input_options(oxp_input_options *out);
+/* As the library takes them: NULL-terminated, or NULL for none. */
+const char *const *list_or_null(const flag_list *list);
 /* Samples come from one place, and from one where they are `needed`. Returns 0, or 2 as above. */
 int check_samples(const char *name, const char *data, bool needed);
 

@@ -65,7 +65,7 @@ static int run(oxp_ctx *ctx, const char *const *positional)
     o.moments = options.moments;
     o.estimator = options.estimator;
     o.output_kind = options.output_kind;
-    o.outputs = options.outputs.count ? options.outputs.items : NULL;
+    o.outputs = list_or_null(&options.outputs);
     o.holdout = options.holdout;
     o.checkpoint_seconds = options.checkpoint;
     o.resume = options.resume;

@@ -59,13 +59,7 @@ static const flag own[] = {
      "processor that the model is for (default vnni)"},
     {"--ort-min-version", NULL, FLAG_TEXT, &options.ort, "V", NULL,
      "oldest ONNX Runtime that must load the model (default 1.17)"},
-    {"--nodes", NULL, FLAG_LIST, &options.nodes, "GLOB", NULL, "only these nodes; repeatable"},
-    {"--exclude-nodes", NULL, FLAG_LIST, &options.exclude_nodes, "GLOB", NULL,
-     "not these nodes; repeatable"},
-    {"--op-types", NULL, FLAG_LIST, &options.op_types, "GLOB", NULL,
-     "only these operators; repeatable"},
-    {"--exclude-op-types", NULL, FLAG_LIST, &options.exclude_op_types, "GLOB", NULL,
-     "not these operators; repeatable"},
+    SELECTION_FLAGS(options),
     {"--layer", NULL, FLAG_LIST, &options.layers, "GLOB=T[:PARAMS]", NULL,
      "what to do with these nodes: a technique that onnxpress techniques prints, or float; "
      "repeatable"},
@@ -86,11 +80,6 @@ static const flag own[] = {
     {"--external-data", NULL, FLAG_SWITCH, &options.external_data, NULL, NULL,
      "large tensors go into OUT.data, beside OUT; models above 2 GiB always have it so"},
 };
-
-static const char *const *list_or_null(const flag_list *list)
-{
-    return list->count ? list->items : NULL;
-}
 
 static void set_options(oxp_compress_options *o)
 {

@@ -18,13 +18,7 @@ static const flag own[] = {
      "so many times smaller at least"},
     {"--target-bpw", NULL, FLAG_REAL, &options.target_bpw, "BITS", NULL,
      "most bits of the file per parameter"},
-    {"--nodes", NULL, FLAG_LIST, &options.nodes, "GLOB", NULL, "only these nodes; repeatable"},
-    {"--exclude-nodes", NULL, FLAG_LIST, &options.exclude_nodes, "GLOB", NULL,
-     "not these nodes; repeatable"},
-    {"--op-types", NULL, FLAG_LIST, &options.op_types, "GLOB", NULL,
-     "only these operators; repeatable"},
-    {"--exclude-op-types", NULL, FLAG_LIST, &options.exclude_op_types, "GLOB", NULL,
-     "not these operators; repeatable"},
+    SELECTION_FLAGS(options),
     {"--layer", NULL, FLAG_LIST, &options.layers, "GLOB=TECHNIQUE", NULL,
      "what to do with these nodes, whatever it costs; repeatable"},
     {"--labels", NULL, FLAG_TEXT, &options.labels, "FILE.npy", NULL,
@@ -34,11 +28,6 @@ static const flag own[] = {
     {"--report", NULL, FLAG_TEXT, &options.report, "FILE.html", NULL,
      "a page with the frontier and the choices"},
 };
-
-static const char *const *list_or_null(const flag_list *list)
-{
-    return list->count ? list->items : NULL;
-}
 
 static int run(oxp_ctx *ctx, const char *const *positional)
 {

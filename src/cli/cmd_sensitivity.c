@@ -44,7 +44,7 @@ static int run(oxp_ctx *ctx, const char *const *positional)
     o.labels = options.labels;
     o.estimator = options.estimator;
     o.output_kind = options.output_kind;
-    o.outputs = options.outputs.count ? options.outputs.items : NULL;
+    o.outputs = list_or_null(&options.outputs);
     o.loss = options.loss;
     o.measure = options.measure;
     o.report = options.report;

@@ -55,15 +55,20 @@ const flag_group common_flags = {"flags of every command", common_list, COUNT(co
 const flag_group data_flags = {"flags for samples", data_list, COUNT(data_list)};
 const flag_group model_flags = {"flags for models", model_list, COUNT(model_list)};
 
+const char *const *list_or_null(const flag_list *list)
+{
+    return list->count ? list->items : NULL;
+}
+
 void input_options(oxp_input_options *out)
 {
     *out = (oxp_input_options)OXP_INPUT_OPTIONS_INIT;
     out->allow_symlinks = shared.allow_symlinks;
     out->allow_hardlinks = shared.allow_hardlinks;
     out->nonfinite = shared.nonfinite;
-    out->batch_axes = shared.batch_axes.count ? shared.batch_axes.items : NULL;
-    out->dims = shared.dims.count ? shared.dims.items : NULL;
-    out->shapes = shared.shapes.count ? shared.shapes.items : NULL;
+    out->batch_axes = list_or_null(&shared.batch_axes);
+    out->dims = list_or_null(&shared.dims);
+    out->shapes = list_or_null(&shared.shapes);
     out->random_samples = shared.random;
 }
 
