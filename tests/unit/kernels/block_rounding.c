@@ -4,7 +4,7 @@
 #include "kernels/block_rounding.h"
 
 #include "kernels/block_scales.h"
-#include "values.h"
+#include "layer.h"
 
 typedef struct layer { /* H = X X^T / n of inputs whose channels share a few causes */
     size_t rows, columns, samples;
@@ -32,15 +32,9 @@ static void fill_inputs(oxp_random *r, layer *l)
     free(cause);
 }
 
-static void fill_moments(layer *l)
+static test_layer inputs_of(const layer *l)
 {
-    for (size_t i = 0; i < l->columns; i++)
-        for (size_t j = 0; j < l->columns; j++) {
-            double sum = 0;
-            for (size_t s = 0; s < l->samples; s++)
-                sum += (double)l->x[s * l->columns + i] * (double)l->x[s * l->columns + j];
-            l->h[i * l->columns + j] = (float)(sum / (double)l->samples);
-        }
+    return (test_layer){l->rows, l->columns, l->samples, l->w, l->x, l->h};
 }
 
 static layer make_layer(oxp_random *r, size_t rows, size_t columns, oxp_block_grid grid)
@@ -59,7 +53,8 @@ static layer make_layer(oxp_random *r, size_t rows, size_t columns, oxp_block_gr
     l.block.factor = make_block(columns * columns, sizeof *l.block.factor);
     l.block.order = make_block(columns, sizeof *l.block.order);
     fill_inputs(r, &l);
-    fill_moments(&l);
+    test_layer inputs = inputs_of(&l);
+    fill_moments(&inputs);
     oxp_round_factor(&l.block, 1e-4f);
     oxp_block_search(&l.grid, l.w, rows, columns, NULL, &l.c);
     return l;
@@ -91,21 +86,14 @@ static double objective(const layer *l)
 }
 
 /* Mean over the samples of |(w - v) x|^2. */
-static double raw_error(const layer *l)
+static double read_error(const layer *l)
 {
-    double total = 0;
+    test_layer inputs = inputs_of(l);
     float *v = make_block(l->rows * l->columns, sizeof *v);
     oxp_block_values(&l->grid, &l->c, l->rows, l->columns, v);
-    for (size_t s = 0; s < l->samples; s++)
-        for (size_t r = 0; r < l->rows; r++) {
-            double y = 0;
-            for (size_t k = 0; k < l->columns; k++)
-                y += ((double)l->w[r * l->columns + k] - (double)v[r * l->columns + k]) *
-                     (double)l->x[s * l->columns + k];
-            total += y * y;
-        }
+    double error = raw_error(&inputs, v);
     free(v);
-    return total / (double)l->samples;
+    return error;
 }
 
 static double squared_error(const layer *l)
@@ -323,7 +311,7 @@ Test(block_rounding, the_sum_from_h_is_that_on_raw_inputs)
 {
     oxp_random r = oxp_random_make(10, 11, 12);
     layer l = make_layer(&r, 7, 40, (oxp_block_grid){3, 16, true, true, false});
-    double from_h = objective(&l), raw = raw_error(&l);
+    double from_h = objective(&l), raw = read_error(&l);
     cr_expect_lt(fabs(from_h - raw), 1e-5 * raw, "%.9g and %.9g", from_h, raw);
     free_layer(&l);
 }
@@ -339,9 +327,9 @@ Test(block_rounding, the_output_error_falls_in_every_grid)
             for (size_t b = 0; b < 3; b++) {
                 oxp_block_grid grid = {bits, blocks[b], bits != 4, bits < 8, false};
                 layer l = make_layer(&r, 37, columns[k], grid);
-                double before = raw_error(&l);
+                double before = read_error(&l);
                 oxp_round_error error = round_layer(&l);
-                double after = raw_error(&l);
+                double after = read_error(&l);
                 cr_expect_lt(fabs(error.before - before), 1e-3 * before + 1e-9);
                 cr_expect_lt(fabs(error.after - after), 1e-3 * before + 1e-9);
                 cr_expect_leq(error.after, error.before);
@@ -350,7 +338,7 @@ Test(block_rounding, the_output_error_falls_in_every_grid)
                 feed_back(&l);
                 if (columns[k] > 9) {
                     gain += 10 * log10(before / after);
-                    of_feedback += 10 * log10(before / raw_error(&l));
+                    of_feedback += 10 * log10(before / read_error(&l));
                     count++;
                 }
                 free_layer(&l);
