@@ -58,6 +58,10 @@ static oxp_status resolve_pipeline(oxp_compression *c)
     if (o->precision)
         return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE",
                         "--precision and --pipeline exclude each other");
+    if (o->bits || o->block_size)
+        return oxp_fail(c->ctx, OXP_EUSAGE, "E-USAGE",
+                        "--bits and --block-size are not for --pipeline: its stages have "
+                        "parameters, such as w4:bits=3,block=64");
     int order = o->order ? word(o->order, orders) : 0;
     if (order < 0)
         return unknown(c->ctx, "order", o->order, "given, rule or best");

@@ -86,6 +86,8 @@ def stages(t):
                          compress + "--pipeline " + spec)
         expect_error("one or the other", 2, "E-USAGE", ["--precision", "--pipeline"],
                      compress + "--pipeline w8 --precision w8")
+        expect_error("bits beside a pipeline", 2, "E-USAGE", ["--bits"],
+                     compress + "--pipeline w4 --bits 3")
         expect_error("an order of nothing", 2, "E-USAGE", ["--order"],
                      compress + "--precision w8 --order best")
         expect_error("a stage without samples", 2, "E-USAGE", ["w8a8"],
