@@ -12,9 +12,7 @@
 static uint64_t key_of(void *user, size_t index)
 {
     const oxp_plan_weigher *w = user;
-    const oxp_samples *samples = &w->c->samples;
-    uint64_t key = samples->dataset ? oxp_dataset_sample_hash(samples->dataset, index) : index;
-    return key ^ (w->draw * UINT64_C(0x9e3779b97f4a7c15));
+    return oxp_samples_key(&w->c->samples, index) ^ (w->draw * UINT64_C(0x9e3779b97f4a7c15));
 }
 
 static void add_shifts(const oxp_plan_weigher *w, const oxp_plan_row *row, double *at,

@@ -19,7 +19,6 @@
 typedef struct capture {
     oxp_plan_weigher *w;
     size_t **site_of; /* by graph and value of the trial: site + 1 */
-    float *before, *after;
 } capture;
 
 static oxp_status keep_change(capture *at, size_t site, const float *after)

@@ -28,8 +28,7 @@ static oxp_status on_gradient(void *user, oxp_ctx *ctx, int worker, size_t slot,
 static uint64_t key_of(void *user, size_t index)
 {
     const oxp_sensitivity_pass *p = user;
-    const oxp_samples *samples = &p->s->c->samples;
-    return samples->dataset ? oxp_dataset_sample_hash(samples->dataset, index) : index;
+    return oxp_samples_key(&p->s->c->samples, index);
 }
 
 static const int64_t *labels_of(void *user, size_t index, size_t *count)
